@@ -1,0 +1,56 @@
+"""Positions: attention sees a set, so the place of each token is added to its embedding."""
+
+from typing import Literal
+
+import numpy as np
+from flax import linen as nn
+from jax import numpy as jnp
+from jaxtyping import Array, Float
+
+from archs.layers.fields import Dtype
+
+
+def sinusoidal(length: int, width: int) -> Float[np.ndarray, "T D"]:
+    """Sines at even, cosines at odd places, of wavelengths 2π to 20000π (Vaswani et al., 2017, section 3.5).
+
+    Raises:
+        ValueError: The width is odd.
+    """
+    if width % 2:
+        raise ValueError(f"positions: 'sinusoidal' needs an even hidden_size, and it is {width}")
+    frequencies = 10000.0 ** (-np.arange(0, width, 2) / width)
+    angles = np.arange(length)[:, None] * frequencies[None]
+    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, width)
+
+
+class Positions(nn.Module):
+    """Adds an embedding of its position to each token.
+
+    Attributes:
+        kind: A learned vector for each position, the fixed sinusoids of Vaswani et al. (2017), or nothing.
+        max_length: Number of learned positions; shorter inputs use the first of them.
+        dtype: Type of the computation.
+        param_dtype: Type of the parameters.
+    """
+
+    kind: Literal["learned", "sinusoidal", "none"]
+    max_length: int
+    dtype: Dtype = "float32"
+    param_dtype: Dtype = "float32"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        """Raises ValueError if x is longer than the learned positions, or too odd for sinusoids."""
+        _, length, width = x.shape
+        if self.kind == "none":
+            return x
+        if self.kind == "sinusoidal":
+            return x + jnp.asarray(sinusoidal(length, width), self.dtype)[None]
+        if length > self.max_length:
+            raise ValueError(
+                f"positions: the input has {length} tokens, and max_length is {self.max_length}; "
+                "shorten the input or raise max_length"
+            )
+        init = nn.initializers.normal(0.02)
+        embedding = self.param("embedding", init, (self.max_length, width), self.param_dtype)
+        return x + embedding[None, :length].astype(self.dtype)

@@ -1,0 +1,119 @@
+"""Vision Transformer (Dosovitskiy et al., 2020, https://arxiv.org/abs/2010.11929).
+
+An image is cut into patches, each patch becomes a token by one linear map, and a standard pre-norm
+Transformer encoder reads the tokens: almost nothing about images is built in, so they are learned from more
+data. Variants are named as in the paper (Table 1; Ti and S are of Touvron et al., 2020): size / patch width
+in pixels.
+"""
+
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Any, ClassVar, Literal
+
+from flax import linen as nn
+from flax.core import FrozenDict
+from jax import numpy as jnp
+from jaxtyping import Array, Float
+
+from archs.layers.activation import Activation
+from archs.layers.block import Block
+from archs.layers.fields import Dtype
+from archs.layers.head import Head
+from archs.layers.positions import Positions
+
+
+class Model(nn.Module):
+    """Patch embedding, positions, Transformer blocks, layer normalisation, pooling, and a linear head.
+
+    Attributes:
+        num_classes: Outputs: classes or regression targets. None returns the pooled token.
+        patch_size: Width and height of a patch in pixels; must divide those of the image.
+        hidden_size: D, the width of a token.
+        num_layers: Blocks.
+        num_heads: Attention heads; must divide `hidden_size`.
+        mlp_size: Inner width of the blocks' perceptrons.
+        pool: What the head reads: a learned class token put before the patches, or the mean over patches.
+        positions: Learned, as in the paper; sinusoidal over the patches in row order; or none, which leaves a
+            set.
+        norm: Layer normalisation before each branch, as in the paper, or after each sum.
+        activation: Of the perceptrons.
+        dropout_rate: Share dropped after the embedding, of each branch and of the perceptrons' inner units,
+            in training.
+        norm_epsilon: Added to the variance in layer normalisation.
+        mixer: How attention mixes values; one of `archs.layers.mixers.names()`.
+        mixer_kwargs: Fields of the mixer.
+        dtype: Type of the computation; outputs are at least float32.
+        param_dtype: Type of the parameters.
+    """
+
+    view: ClassVar[str] = "image"
+
+    num_classes: int | None
+    patch_size: int = 16
+    hidden_size: int = 384
+    num_layers: int = 12
+    num_heads: int = 6
+    mlp_size: int = 1536
+    pool: Literal["token", "mean"] = "token"
+    positions: Literal["learned", "sinusoidal", "none"] = "learned"
+    norm: Literal["pre", "post"] = "pre"
+    activation: Activation = "gelu"
+    dropout_rate: float = 0.0
+    norm_epsilon: float = 1e-6
+    mixer: str = "dense"
+    mixer_kwargs: Mapping[str, Any] = field(default_factory=FrozenDict)
+    dtype: Dtype = "float32"
+    param_dtype: Dtype = "float32"
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "B X Y C"], *, train: bool = False) -> Float[Array, "B outputs"]:
+        """Raises ValueError if `patch_size` does not divide the image or `num_heads` the `hidden_size`."""
+        batch, rows, columns, _ = image.shape
+        patch = (self.patch_size, self.patch_size)
+        if rows % self.patch_size or columns % self.patch_size:
+            raise ValueError(
+                f"vit: image is {rows}×{columns} pixels, which patch_size={self.patch_size} does not divide; "
+                "choose a patch_size that divides both, or resize the image"
+            )
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"vit: hidden_size={self.hidden_size} is not divisible by num_heads={self.num_heads}")
+        dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+
+        x = nn.Conv(self.hidden_size, patch, strides=patch, padding="VALID", **dtypes, name="patches")(image)
+        x = x.reshape(batch, -1, self.hidden_size)
+        if self.pool == "token":
+            token = self.param("token", nn.initializers.normal(0.02), (1, 1, self.hidden_size), self.param_dtype)
+            token = jnp.broadcast_to(token.astype(x.dtype), (batch, 1, self.hidden_size))
+            x = jnp.concatenate([token, x], axis=1)
+        x = Positions(self.positions, max_length=x.shape[1], **dtypes, name="positions")(x)
+        x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+        for layer in range(self.num_layers):
+            x = Block(
+                num_heads=self.num_heads,
+                mlp_size=self.mlp_size,
+                norm=self.norm,
+                activation=self.activation,
+                dropout_rate=self.dropout_rate,
+                norm_epsilon=self.norm_epsilon,
+                mixer=self.mixer,
+                mixer_kwargs=self.mixer_kwargs,
+                **dtypes,
+                name=f"block_{layer}",
+            )(x, train=train)
+        if self.norm == "pre":  # a post-norm block has normalised its output already
+            x = nn.LayerNorm(epsilon=self.norm_epsilon, **dtypes, name="norm")(x)
+        x = x[:, 0] if self.pool == "token" else x.mean(axis=1)
+        return Head(self.num_classes, **dtypes, name="head")(x)
+
+
+SIZES = {
+    "Ti": {"hidden_size": 192, "num_layers": 12, "num_heads": 3, "mlp_size": 768},
+    "S": {"hidden_size": 384, "num_layers": 12, "num_heads": 6, "mlp_size": 1536},
+    "B": {"hidden_size": 768, "num_layers": 12, "num_heads": 12, "mlp_size": 3072},
+    "L": {"hidden_size": 1024, "num_layers": 24, "num_heads": 16, "mlp_size": 4096},
+    "H": {"hidden_size": 1280, "num_layers": 32, "num_heads": 16, "mlp_size": 5120},
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    f"{size}/{patch_size}": {"patch_size": patch_size, **SIZES[size]}
+    for size, patch_size in [("Ti", 16), ("S", 16), ("B", 16), ("B", 32), ("L", 16), ("H", 14)]
+}

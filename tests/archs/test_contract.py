@@ -1,0 +1,321 @@
+"""What every architecture promises. A new one adds small models to `CASES` and its sizes to `COUNTS`."""
+
+import dataclasses
+import inspect
+import math
+
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax.errors import InvalidRngError
+from jax import numpy as jnp
+
+import archs
+
+# Small models that together reach every field: name, fields.
+CASES = {
+    "mlp-layer": ("mlp", {"hidden_sizes": (8, 8), "normalization": "layer"}),
+    "mlp-batch": ("mlp", {"hidden_sizes": (8,), "normalization": "batch", "activation": "tanh"}),
+    "lenet": ("lenet", {}),
+    "lenet-1998": ("lenet", {"variant": "1998", "num_classes": 10}),
+    "rnn-simple": ("rnn", {"cell": "simple", "hidden_size": 8, "activation": "relu", "outputs": "mean"}),
+    "rnn-gru": (
+        "rnn",
+        {
+            "cell": "gru",
+            "hidden_size": 8,
+            "num_layers": 2,
+            "outputs": "all",
+            "reset_after": False,
+            "unroll": 2,
+        },
+    ),
+    "rnn-lstm": ("rnn", {"hidden_size": 8, "bidirectional": True, "bias": "two"}),
+    "vit": ("vit", {"patch_size": 8, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "mlp_size": 32}),
+    "vit-post": (
+        "vit",
+        {
+            "patch_size": 8,
+            "hidden_size": 16,
+            "num_layers": 1,
+            "num_heads": 4,
+            "mlp_size": 8,
+            "norm": "post",
+            "activation": "relu",
+            "pool": "mean",
+            "positions": "sinusoidal",
+            "mixer_kwargs": {"dropout_rate": 0.5},
+        },
+    ),
+}
+INPUTS = {
+    "image": {"image": (2, 16, 16, 1)},
+    "rows": {"sequence": (2, 5, 3)},
+    "pixels": {"sequence": (2, 5, 3)},
+    "flat": {"features": (2, 6)},
+}
+COMPUTED: dict[str, tuple] = {}
+KEYS = {"image", "sequence", "features", "mask"}
+
+# Published or agreed sizes: name, fields, shape of the input, parameters.
+COUNTS = [
+    ("mlp", {"hidden_sizes": (1000,), "num_classes": None}, (1, 224 * 224 * 3), 150_528_000 + 1_000),
+    ("mlp", {"hidden_sizes": (), "num_classes": 1000}, (1, 224 * 224 * 3), 150_528_000 + 1_000),
+    ("lenet", {"variant": "modern", "num_classes": 10}, (1, 28, 28, 1), 61_706),
+    ("lenet", {"variant": "1998", "num_classes": 10}, (1, 28, 28, 1), 60_000),
+    ("lenet", {"variant": "1998", "num_classes": 10, "padding": "valid"}, (1, 32, 32, 1), 60_000),
+    *[
+        ("rnn", {"cell": cell, "bias": bias, "hidden_size": 128, "num_classes": None}, (1, 4, 128), count)
+        for cell, one, two in [
+            ("simple", 32_896, 33_024),
+            ("gru", 98_688, 99_072),
+            ("lstm", 131_584, 132_096),
+        ]
+        for bias, count in [("one", one), ("two", two)]
+    ],
+    *[
+        ("vit", {"variant": variant, "num_classes": 1000}, (1, 224, 224, 3), count)
+        for variant, count in {
+            "Ti/16": 5_717_416,
+            "S/16": 22_050_664,
+            "B/16": 86_567_656,
+            "B/32": 88_224_232,
+            "L/16": 304_326_632,
+            "H/14": 632_045_800,
+        }.items()
+    ],
+]
+
+
+def make(case: str, **fields) -> tuple[nn.Module, dict[str, jax.Array]]:
+    name, case_fields = CASES[case]
+    model = archs.build(name, **{"num_classes": 3, **case_fields, **fields})
+    rng = np.random.default_rng(0)
+    shapes = INPUTS[model.view]
+    return model, {key: jnp.asarray(rng.normal(size=shape), jnp.float32) for key, shape in shapes.items()}
+
+
+def count_parameters(variables) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
+
+
+@pytest.fixture(params=CASES)
+def case(request) -> str:
+    return request.param
+
+
+def test_every_architecture_has_a_case():
+    assert {name for name, _ in CASES.values()} == set(archs.names())
+
+
+@pytest.mark.parametrize("name", archs.names())
+def test_declaration(name):
+    model = archs.model_class(name)
+    assert model.view in INPUTS
+    assert model.__module__ == f"archs.{name}"
+    parameters = inspect.signature(model.__call__).parameters
+    assert parameters["train"].kind is inspect.Parameter.KEYWORD_ONLY and parameters["train"].default is False
+    assert set(parameters) - {"self", "train"} <= KEYS
+    fields = {field.name: field for field in dataclasses.fields(model)}
+    assert fields["num_classes"].type == int | None and fields["num_classes"].default is dataclasses.MISSING
+    assert fields["dtype"].default == fields["param_dtype"].default == "float32"
+
+
+def test_models_hash_by_their_fields(case):
+    model, _ = make(case)
+    assert hash(model) == hash(make(case)[0]) and model == make(case)[0]
+
+
+def test_shapes(case):
+    model, inputs = make(case)
+    outputs, variables = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), **inputs))
+    batch, length = next(iter(inputs.values())).shape[:2]
+    expected = (batch, length) if getattr(model, "outputs", None) == "all" else (batch,)
+    assert outputs.shape == (*expected, model.num_classes) and outputs.dtype == jnp.float32
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype("float32")}
+
+    headless, _ = make(case, num_classes=None)
+    features, fewer = jax.eval_shape(lambda: headless.init_with_output(jax.random.key(0), **inputs))
+    assert features.shape[:-1] == expected and features.shape[-1] > 3 and features.dtype == jnp.float32
+    missing = count_parameters(variables) - count_parameters(fewer)
+    assert missing == (0 if getattr(model, "output", None) == "rbf" else (features.shape[-1] + 1) * 3)
+
+
+@pytest.fixture
+def computed(case, random_variables):
+    """Model, inputs, variables and outputs of a case; compiled once."""
+    if case not in COMPUTED:
+        model, inputs = make(case)
+        variables = random_variables(model, **inputs)
+        COMPUTED[case] = model, inputs, variables, jax.jit(model.apply)(variables, **inputs)
+    return COMPUTED[case]
+
+
+def test_jit_equals_eager(computed):
+    model, inputs, variables, outputs = computed
+    np.testing.assert_allclose(outputs, model.apply(variables, **inputs), rtol=1e-5, atol=1e-5)
+
+
+def test_gradient_reaches_every_parameter(computed):
+    model, inputs, variables, outputs = computed
+    weights = np.random.default_rng(1).normal(size=outputs.shape)
+
+    def loss(params):
+        return jnp.sum(model.apply({**variables, "params": params}, **inputs) * weights)
+
+    gradients = jax.jit(jax.grad(loss))(variables["params"])
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+        path = jax.tree_util.keystr(path)
+        assert np.isfinite(gradient).all(), path
+        if not path.endswith("['key']['bias']"):  # adds the same to all scores of a query, so softmax ignores it
+            assert np.abs(gradient).max() > 1e-6, path
+
+
+def test_dropout_acts_in_training_only(case, computed):
+    still, inputs, variables, _ = computed
+    model, _ = make(case, dropout_rate=0.5)
+
+    @jax.jit
+    def training(key):
+        rngs = {"dropout": key}
+        return model.apply(variables, **inputs, train=True, rngs=rngs, mutable=["batch_stats"])[0]
+
+    one, again, other = (training(jax.random.key(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert not np.allclose(one, other)
+    evaluation, without = (jax.make_jaxpr(m.apply)(variables, **inputs) for m in (model, still))
+    assert str(evaluation) == str(without)
+
+
+def test_evaluation_needs_no_key(case):
+    model, inputs = make(case, dropout_rate=0.5)
+    variables = jax.eval_shape(model.init, {"params": jax.random.key(0)}, **inputs)
+    jax.eval_shape(model.apply, variables, **inputs)
+    with pytest.raises(InvalidRngError):
+        jax.eval_shape(lambda v: model.apply(v, **inputs, train=True, mutable=["batch_stats"]), variables)
+
+
+def test_bfloat16_computes_with_float32_parameters(case, computed):
+    _, inputs, variables, expected = computed
+    low, _ = make(case, dtype="bfloat16")
+    shapes = jax.eval_shape(low.init, jax.random.key(0), **inputs)
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+    outputs = jax.jit(low.apply)(variables, **inputs)
+    assert outputs.dtype == jnp.float32
+    assert not np.array_equal(outputs, expected), "the computation was not in bfloat16"
+    np.testing.assert_allclose(outputs, expected, rtol=0.05, atol=0.02 * np.abs(expected).max())
+
+
+def test_float64_computes_in_float64(case):
+    with jax.enable_x64(True):
+        model, inputs = make(case, dtype="float64", param_dtype="float64")
+        outputs, variables = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), **inputs))
+        assert outputs.dtype == jnp.float64
+        assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype("float64")}
+
+
+def test_half_precision_inputs_are_accepted(case):
+    model, inputs = make(case)
+    halves = {key: value.astype(jnp.bfloat16) for key, value in inputs.items()}
+    outputs = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), **halves)[0])
+    assert outputs.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name, fields, shape, expected", COUNTS)
+def test_parameter_counts(name, fields, shape, expected):
+    model = archs.build(name, **fields)
+    x = jax.ShapeDtypeStruct(shape, jnp.float32)
+    outputs, variables = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x), x)
+    assert count_parameters(variables) == expected
+    assert outputs.shape[-1] == (fields["num_classes"] or outputs.shape[-1])
+
+
+COUNTED = {(name, fields.get("variant")) for name, fields, _, _ in COUNTS}
+OTHERS = [(name, v) for name in archs.names() for v in archs.variants(name) if (name, v) not in COUNTED]
+
+
+@pytest.mark.parametrize("name, variant", OTHERS)
+def test_variants_build(name, variant):
+    """Those that are not counted above."""
+    model = archs.build(name, variant=variant, num_classes=10)
+    inputs = {k: jax.ShapeDtypeStruct(s, jnp.float32) for k, s in INPUTS[model.view].items()}
+    outputs = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), **x)[0], inputs)
+    assert outputs.shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    "name, fields, message",
+    [
+        ("vti", {}, r"architecture 'vti' is unknown; did you mean 'vit'\? allowed: lenet, mlp, rnn, vit"),
+        ("layers", {}, "architecture 'layers' is unknown"),
+        ("vit", {"variant": "B/61"}, r"vit: variant 'B/61' is unknown; did you mean 'B/16'\? allowed: Ti/16"),
+        ("mlp", {"variant": "small"}, "mlp: variant 'small' is unknown; allowed: none"),
+        (
+            "vit",
+            {"hiden_size": 8},
+            r"vit: field 'hiden_size' is unknown; did you mean 'hidden_size'\? allowed",
+        ),
+        ("rnn", {"hidden_size": 8}, "rnn: field 'num_classes' is required"),
+        ("rnn", {"cell": "lstn", "num_classes": 2}, r"rnn: cell 'lstn' is unknown; did you mean 'lstm'\?"),
+        ("rnn", {"activation": "tahn", "num_classes": 2}, r"rnn: activation 'tahn' .* mean 'tanh'\?"),
+        (
+            "mlp",
+            {"dtype": "float23", "num_classes": 2},
+            r"mlp: dtype 'float23' is unknown; .* mean 'float32'\?",
+        ),
+        ("mlp", {"dropout_rate": 1.5, "num_classes": 2}, "mlp: dropout_rate is 1.5; allowed: at least 0 and"),
+        ("mlp", {"hidden_sizes": (8, 0), "num_classes": 2}, r"mlp: hidden_sizes is \(8, 0\); .* at least 1"),
+        ("rnn", {"num_layers": 0, "num_classes": 2}, "rnn: num_layers is 0; allowed: at least 1"),
+    ],
+)
+def test_mistakes_are_named_when_building(name, fields, message):
+    with pytest.raises(ValueError, match=message) as error:
+        archs.build(name, **fields)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "name, fields, shape, message",
+    [
+        ("lenet", {}, (1, 8, 8, 1), "lenet: image is 8×8 pixels; .* at least 12×12"),
+        (
+            "lenet",
+            {"output": "rbf"},
+            (1, 28, 28, 1),
+            "lenet: num_classes is 3, and output='rbf' has codes for 10",
+        ),
+        ("vit", {"patch_size": 5}, (1, 28, 28, 1), "vit: image is 28×28 pixels, which patch_size=5 does not"),
+        ("vit", {"num_heads": 5}, (1, 32, 32, 1), "vit: hidden_size=384 is not divisible by num_heads=5"),
+        ("vit", {"mixer": "dence"}, (1, 32, 32, 1), r"mixer 'dence' is unknown; did you mean 'dense'\?"),
+        (
+            "vit",
+            {"mixer_kwargs": {"droput_rate": 0.1}},
+            (1, 32, 32, 1),
+            r"mixer dense: field 'droput_rate' is unknown; did you mean 'dropout_rate'\?",
+        ),
+        (
+            "vit",
+            {"positions": "sinusoidal", "hidden_size": 15, "num_heads": 3},
+            (1, 32, 32, 1),
+            "positions: 'sinusoidal' needs an even hidden_size, and it is 15",
+        ),
+        (
+            "rnn",
+            {"reset_after": True},
+            (1, 4, 2),
+            "rnn: cell='lstm': field 'reset_after' is unknown; .*forget_bias",
+        ),
+        (
+            "rnn",
+            {"cell": "gru", "forget_bias": 1.0},
+            (1, 4, 2),
+            "rnn: cell='gru': field 'forget_bias' is unknown",
+        ),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_computed(name, fields, shape, message):
+    model = archs.build(name, **{"num_classes": 3, **fields})
+    with pytest.raises(ValueError, match=message) as error:
+        jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32))
+    assert "\n" not in str(error.value)

@@ -1,0 +1,150 @@
+"""Recurrence: masks, causality, the compiled loop and the cells' own equations."""
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+
+import archs
+from archs.layers.recurrent import CELLS, GRUCell, LSTMCell, RecurrentLayer, RecurrentStack
+
+RNG = np.random.default_rng(0)
+SEQUENCE = jnp.asarray(RNG.normal(size=(3, 6, 4)), jnp.float32)
+LENGTHS = np.array([6, 4, 1])
+MASK = jnp.asarray(np.arange(6)[None] < LENGTHS[:, None])
+
+cells = pytest.mark.parametrize("cell", [cell() for cell in CELLS.values()] + [GRUCell(reset_after=False)], ids=str)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+@cells
+def test_padding_changes_nothing(cell, random_variables):
+    """Outputs at real steps, final states and gradients are those of the sequences cut to their length."""
+    stack = RecurrentStack(cell, hidden_size=5, bidirectional=True, bias="two")
+    params = random_variables(stack, SEQUENCE)
+    mask = jnp.broadcast_to(jnp.arange(6)[None] < 4, (3, 6))
+    padded = jnp.where(mask[:, :, None], SEQUENCE, jnp.nan)
+    weights = jnp.asarray(RNG.normal(size=(3, 6, 10)), jnp.float32)
+
+    def loss(params, sequence, mask, weights):
+        outputs, states = stack.apply(params, sequence, mask)
+        return jnp.sum(outputs * weights) + sum(map(jnp.sum, jax.tree.leaves(states))), (outputs, states)
+
+    value_and_grad = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))
+    (_, (outputs, states)), (gradient, input_gradient) = value_and_grad(params, padded, mask, weights)
+    np.testing.assert_array_equal(outputs[:, 4:], 0)
+    np.testing.assert_array_equal(input_gradient[:, 4:], 0)
+    ours = (outputs[:, :4], states, gradient, input_gradient[:, :4])
+    (_, (outputs, states)), gradients = value_and_grad(params, SEQUENCE[:, :4], None, weights[:, :4])
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        ours,
+        (outputs, states, *gradients),
+    )
+
+
+@pytest.mark.parametrize("outputs", ["last", "mean"])
+def test_model_reads_real_steps_only(outputs, random_variables):
+    model = archs.build("rnn", num_classes=2, hidden_size=5, bidirectional=True, outputs=outputs)
+    params = random_variables(model, SEQUENCE)
+    apply = jax.jit(model.apply)
+    together = apply(params, SEQUENCE, MASK)
+    for row, length in enumerate(LENGTHS):
+        alone = apply(params, SEQUENCE[row : row + 1, :length])
+        np.testing.assert_allclose(together[row], alone[0], rtol=1e-5, atol=1e-6)
+
+
+@cells
+def test_no_gradient_from_the_future(cell, random_variables):
+    stack = RecurrentStack(cell, hidden_size=5, num_layers=2)
+    params = random_variables(stack, SEQUENCE)
+    gradient = jax.jit(lambda step: jax.grad(lambda x: stack.apply(params, x)[0].sum((0, 2))[step])(SEQUENCE))
+    for step in range(6):
+        reached = np.abs(gradient(step)).max(axis=(0, 2)) > 0
+        np.testing.assert_array_equal(reached, np.arange(6) <= step)
+
+
+def test_backward_layer_reads_from_the_end(random_variables):
+    forward, backward = (RecurrentLayer(LSTMCell(), 5, reverse=reverse) for reverse in (False, True))
+    params = random_variables(forward, SEQUENCE)
+    outputs, state = backward.apply(params, SEQUENCE)
+    expected, expected_state = forward.apply(params, SEQUENCE[:, ::-1])
+    np.testing.assert_allclose(outputs, expected[:, ::-1], rtol=1e-6)
+    jax.tree.map(np.testing.assert_allclose, state, expected_state)
+
+
+def test_a_sequence_can_be_read_in_two_pieces(random_variables):
+    stack = RecurrentStack(LSTMCell(), hidden_size=5)
+    params = random_variables(stack, SEQUENCE)
+    outputs, states = stack.apply(params, SEQUENCE)
+    first, between = stack.apply(params, SEQUENCE[:, :2])
+    second, last = stack.apply(params, SEQUENCE[:, 2:], initial_states=between)
+    np.testing.assert_allclose(jnp.concatenate([first, second], axis=1), outputs, rtol=1e-5, atol=1e-6)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), last, states)
+
+
+@pytest.mark.parametrize("unroll", [2, 6])
+def test_unrolling_changes_nothing(unroll, random_variables):
+    looped, unrolled = (RecurrentStack(LSTMCell(), hidden_size=5, unroll=steps) for steps in (1, unroll))
+    params = random_variables(looped, SEQUENCE)
+    expected, _ = looped.apply(params, SEQUENCE, MASK)
+    np.testing.assert_allclose(unrolled.apply(params, SEQUENCE, MASK)[0], expected, rtol=1e-6, atol=1e-7)
+
+
+def test_only_the_hidden_product_is_inside_the_loop(random_variables):
+    layer = RecurrentLayer(LSTMCell(), hidden_size=5)
+    params = random_variables(layer, SEQUENCE)
+    jaxpr = jax.make_jaxpr(layer.apply)(params, SEQUENCE).jaxpr
+    (scan,) = [equation for equation in jaxpr.eqns if equation.primitive.name == "scan"]
+    outside = [equation for equation in jaxpr.eqns if equation.primitive.name == "dot_general"]
+    inside = [e for e in scan.params["jaxpr"].jaxpr.eqns if e.primitive.name == "dot_general"]
+    assert len(outside) == 1 and len(inside) == 1
+    assert [variable.aval.shape for variable in inside[0].invars] == [(3, 5), (5, 4, 5)]
+
+
+def test_gru_before_is_the_equation_of_cho(random_variables):
+    layer = RecurrentLayer(GRUCell(reset_after=False), hidden_size=5, bias="one")
+    params = random_variables(layer, SEQUENCE)
+    w, u, b = (np.asarray(params["params"][name]) for name in ("input_kernel", "hidden_kernel", "bias"))
+    h = np.zeros((3, 5))
+    outputs, _ = layer.apply(params, SEQUENCE)
+    for step in range(6):
+        x = np.asarray(SEQUENCE[:, step])
+        r = sigmoid(x @ w[:, 0] + h @ u[:, 0] + b[0])
+        z = sigmoid(x @ w[:, 1] + h @ u[:, 1] + b[1])
+        candidate = np.tanh(x @ w[:, 2] + (r * h) @ u[:, 2] + b[2])
+        h = z * h + (1 - z) * candidate
+        np.testing.assert_allclose(outputs[:, step], h, rtol=1e-5, atol=1e-6)
+
+
+def test_lstm_holds_its_memory(random_variables):
+    """With the forget gate open and the input gate shut, the cell is constant for 1,000 steps."""
+    layer = RecurrentLayer(LSTMCell(), hidden_size=5)
+    sequence = jnp.asarray(RNG.normal(size=(1, 1000, 4)), jnp.float32)
+    params = random_variables(layer, sequence)
+    bias = jnp.zeros((4, 5)).at[0].set(-30.0).at[1].set(30.0)
+    params = {"params": {**params["params"], "bias": bias}}
+    memory = jnp.linspace(-1, 1, 5)[None]
+    _, (cell, _) = layer.apply(params, sequence, None, (memory, jnp.zeros((1, 5))))
+    np.testing.assert_allclose(cell, memory, atol=1e-6)
+
+
+def test_initial_forget_bias_and_orthogonal_gates():
+    layer = RecurrentLayer(LSTMCell(forget_bias=2.0), hidden_size=5)
+    params = layer.init(jax.random.key(0), SEQUENCE)["params"]
+    np.testing.assert_array_equal(params["bias"], np.array([0, 2, 0, 0])[:, None] * np.ones((1, 5)))
+    for gate in range(4):
+        u = np.asarray(params["hidden_kernel"][:, gate])
+        np.testing.assert_allclose(u @ u.T, np.eye(5), atol=1e-5)
+
+
+def test_size_does_not_depend_on_length():
+    model = archs.build("rnn", num_classes=2, hidden_size=5)
+    one, other = (
+        jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, length, 4), jnp.float32))
+        for length in (8, 4096)
+    )
+    assert jax.tree.map(jnp.shape, one) == jax.tree.map(jnp.shape, other)

@@ -1,0 +1,55 @@
+"""Vision Transformer: a set of patches, unless positions say otherwise."""
+
+import jax
+import numpy as np
+import pytest
+from jax import numpy as jnp
+
+import archs
+
+FIELDS = {
+    "patch_size": 4,
+    "hidden_size": 8,
+    "num_layers": 2,
+    "num_heads": 2,
+    "mlp_size": 8,
+    "num_classes": 3,
+}
+IMAGE = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 12, 1)), jnp.float32)
+
+
+def shuffle_patches(image: jax.Array) -> jax.Array:
+    """The same 4×4 patches in another order."""
+    patches = image.reshape(2, 2, 4, 3, 4, 1).transpose(0, 1, 3, 2, 4, 5).reshape(2, 6, 4, 4, 1)
+    patches = patches[:, [3, 0, 5, 1, 4, 2]].reshape(2, 2, 3, 4, 4, 1)
+    return patches.transpose(0, 1, 3, 2, 4, 5).reshape(image.shape)
+
+
+@pytest.mark.parametrize("pool", ["token", "mean"])
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "none"])
+def test_order_of_patches_matters_only_with_positions(pool, positions, random_variables):
+    model = archs.build("vit", **FIELDS, pool=pool, positions=positions)
+    params = random_variables(model, IMAGE)
+    apply = jax.jit(model.apply)
+    same = np.allclose(apply(params, IMAGE), apply(params, shuffle_patches(IMAGE)), atol=1e-5)
+    assert same == (positions == "none")
+
+
+def test_attention_weights_can_be_read(random_variables):
+    model = archs.build("vit", **FIELDS)
+    params = random_variables(model, IMAGE)
+    assert set(params) == {"params"}
+    outputs, sown = jax.jit(lambda p, x: model.apply(p, x, mutable=["intermediates"]))(params, IMAGE)
+    np.testing.assert_allclose(outputs, jax.jit(model.apply)(params, IMAGE), rtol=1e-4, atol=1e-5)
+    weights = jax.tree.leaves(sown["intermediates"])
+    assert [w.shape for w in weights] == [(2, 2, 7, 7)] * 2
+    np.testing.assert_allclose(jnp.stack(weights).sum(-1), 1, rtol=1e-5)
+
+
+def test_class_token_costs_itself_and_one_position():
+    token, mean = (
+        jax.eval_shape(archs.build("vit", **FIELDS, pool=pool).init, jax.random.key(0), IMAGE)
+        for pool in ("token", "mean")
+    )
+    count = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))  # noqa: E731
+    assert count(token) - count(mean) == 2 * FIELDS["hidden_size"]
