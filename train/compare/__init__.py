@@ -1,0 +1,1 @@
+"""Many runs, one report: variants × seeds are trained once, compared with statistics, and drawn."""

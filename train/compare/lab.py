@@ -1,0 +1,176 @@
+"""The laboratory trains variants over seeds, each run once, and hands back what they measured.
+
+A run lives in `WORKDIR/runs/<digest of its resolved config>`, so whoever asks for the same config finds it
+finished. A run that diverges or crashes is recorded and the others go on; the next call takes up again what
+failed or is unfinished. A signal (`train.errors.Stopped`) or a mistake of the user's ends the whole.
+"""
+
+import dataclasses
+import json
+import traceback
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from ml_collections import ConfigDict
+
+from train import config as configs
+from train import experiment, flops, loop, step, writers
+from train.compare.progress import Progress
+from train.errors import Diverged, Stopped, UserError
+
+Train = Callable[..., Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One variant with one seed.
+
+    Attributes:
+        variant: label of the variant.
+        seed: what the run's random numbers derive from.
+        config: the resolved config, seed included.
+        folder: where the run keeps its files.
+        result: what the loop measured; None unless the run has finished.
+        error: why it has not, where that is known.
+    """
+
+    variant: str
+    seed: int
+    config: ConfigDict
+    folder: epath.Path
+    result: loop.Result | None = None
+    error: str | None = None
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        return self.result.metrics if self.result else {}
+
+    def provenance(self) -> Mapping[str, Any]:
+        """Commit, versions, device and settings that the run began with; empty if it never began."""
+        file = self.folder / "provenance.json"
+        return json.loads(file.read_text()) if file.exists() else {}
+
+    def curve(self, metric: str) -> dict[int, float]:
+        """A metric by step."""
+        return {row["step"]: row[metric] for row in writers.read_rows(self.folder) if metric in row}
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Runs of several variants over the same seeds."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def variants(self) -> list[str]:
+        return list(dict.fromkeys(run.variant for run in self.runs))
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted({run.seed for run in self.runs})
+
+    @property
+    def failed(self) -> list[Run]:
+        return [run for run in self.runs if run.result is None]
+
+    def finished(self, variant: str | None = None) -> list[Run]:
+        """The finished runs, of all variants or of one, in the order of their seeds."""
+        return [run for run in self.runs if run.result and variant in (None, run.variant)]
+
+    def metric_names(self) -> list[str]:
+        """The metrics that every finished run has."""
+        shared = [set(run.metrics) for run in self.finished()]
+        return sorted(set.intersection(*shared)) if shared else []
+
+    def values(self, metric: str, variant: str) -> dict[int, float]:
+        """The last value of a metric by seed."""
+        return {run.seed: run.metrics[metric] for run in self.finished(variant)}
+
+    def curves(self, metric: str, variant: str) -> tuple[np.ndarray, np.ndarray]:
+        """A metric along training: the steps [T] that all seeds have, and the values [seeds, T]."""
+        by_seed = [run.curve(metric) for run in self.finished(variant)]
+        steps = sorted(set.intersection(*map(set, by_seed))) if by_seed else []
+        return np.asarray(steps), np.asarray([[curve[step] for step in steps] for curve in by_seed])
+
+
+class Lab:
+    """Trains what it is asked for, under one work directory.
+
+    Attributes:
+        workdir: a local folder or a `gs://` path.
+        train_run: trains one run, `(config, workdir, *, writer)`; `train.loop.train` unless given.
+        progress: hears of every run, and shows it.
+    """
+
+    def __init__(self, workdir: str, *, train_run: Train | None = None, progress: Progress | None = None):
+        self.workdir = epath.Path(workdir)
+        self.train_run = train_run or loop.train
+        self.progress = progress or Progress(quiet=True)
+
+    def train(self, variants: Mapping[str, ConfigDict], seeds: Sequence[int]) -> Study:
+        """Trains every variant with every seed that has not been trained yet.
+
+        All variants meet the first seed before any meets the second: so a mistake shows early, and after one
+        round it is known how long the rest will take.
+        """
+        runs = [self.run(label, config, seed) for seed in seeds for label, config in variants.items()]
+        with self.progress.over(runs):
+            runs = [self._train_once(run) for run in runs]
+        return Study(tuple(sorted(runs, key=lambda run: (list(variants).index(run.variant), run.seed))))
+
+    def run(self, label: str, config: ConfigDict, seed: int) -> Run:
+        """The run of a variant with a seed, whether or not it has been trained."""
+        seeded = configs.resolve(config, [f"seed={seed}"])
+        folder = self.workdir / "runs" / configs.digest(seeded)
+        return Run(label, seed, seeded, folder, loop.finished(folder, seeded))
+
+    def _train_once(self, run: Run) -> Run:
+        if run.result:
+            self.progress.found(run)
+            return run
+        with self.progress.training(run) as writer:
+            error = self._attempt(run, writer)
+        run = dataclasses.replace(run, result=loop.finished(run.folder, run.config), error=error)
+        self.progress.ended(run)
+        return run
+
+    def _attempt(self, run: Run, writer: Any) -> str | None:
+        """Trains a run and returns what went wrong: that stays with the run, and the others go on."""
+        trace = run.folder / "error.txt"
+        trace.unlink(missing_ok=True)
+        try:
+            self.train_run(run.config, run.folder, writer=writer)
+        except (UserError, Stopped):
+            raise
+        except Diverged as ending:
+            return f"diverged: {ending}"
+        except Exception as crash:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            trace.write_text(traceback.format_exc())
+            reason = " ".join(str(crash).split())[:300]
+            return f"{type(crash).__name__}: {reason} (see {trace.relative_to(self.workdir)})"
+        return None
+
+
+def measure(config: ConfigDict) -> dict[str, int]:
+    """Counts what one variant costs, without allocating or training anything.
+
+    Returns:
+        `parameters`, and `flops_forward` for one example of the batch.
+    """
+    built = experiment.build(config)
+    state = step.abstract_state(built.recipe, built.spec)
+    variables = {"params": state.params, **state.model_state}
+    inputs = built.model_inputs(built.spec)
+    total = flops.forward_flops(lambda variables, inputs: built.model.apply(variables, **inputs), variables, inputs)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    return {"parameters": parameters, "flops_forward": round(total / jax.tree.leaves(inputs)[0].shape[0])}
+
+
+def primary_metric(names: Collection[str], asked: str | None = None) -> str:
+    """The metric that decides: the one asked for, else test accuracy where there is one, else test loss."""
+    only_loss = "test/loss" in names and "test/accuracy" not in names
+    return asked or ("test/loss" if only_loss else "test/accuracy")

@@ -1,0 +1,296 @@
+"""The charts of a report: one style, colours for colour-blind eyes, names beside what they name.
+
+A chart is drawn once, small enough that its text stays readable at the width of a phone. In the page its
+colours are CSS variables, so that it follows light and dark; the files beside it are for documents, on white.
+"""
+
+import functools
+import html
+import io
+import itertools
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
+
+from train.compare.numbers import show_count
+from train.compare.statistics import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Okabe & Ito (2008), without the yellow that vanishes on white.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b6b6b")
+MARKERS = "osD^vPX"
+FONT = "font-family: 'DejaVu Sans'"  # As Matplotlib, which brings this font along, writes it into an SVG.
+INK, FAINT = "#22262b", "#d9dde2"
+INCHES = (4.6, 3.1)
+
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "charts",  # The same numbers draw the same file.
+    "svg.fonttype": "none",  # Letters stay letters: they take the font of the page, and can be searched.
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": FAINT,
+    "axes.grid": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.8,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.size": 3,
+    "xtick.minor.size": 0,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+    "lines.linewidth": 1.8,
+    "figure.figsize": INCHES,
+    "figure.constrained_layout.use": True,
+}
+
+
+BARS: dict[str, Any] = {"markersize": 7, "capsize": 4, "elinewidth": 1.5}
+
+
+class Look(NamedTuple):
+    """How a variant is drawn, in every chart of a report."""
+
+    colour: str
+    marker: str
+
+
+class Curve(NamedTuple):
+    """One variant along training: steps [T] and values [seeds, T]."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
+class Point(NamedTuple):
+    """One variant at its cost."""
+
+    cost: float
+    value: Interval
+
+
+def colour_index(position: int) -> int:
+    """Which colour the variant at `position` has; more variants than colours share them, with other marks."""
+    return position % len(COLOURS)
+
+
+def looks(labels: Sequence[str]) -> dict[str, Look]:
+    """Colours and marks of variants; the marks shift when the colours come round again."""
+    marks = [MARKERS[(i + i // len(COLOURS)) % len(MARKERS)] for i in range(len(labels))]
+    return {label: Look(COLOURS[colour_index(i)], marks[i]) for i, label in enumerate(labels)}
+
+
+def _in_style(draw: Callable[P, T]) -> Callable[P, T]:
+    """Matplotlib reads its style when it makes a part, and again when it saves."""
+
+    @functools.wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> T:
+        import matplotlib
+
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+@_in_style
+def curves(
+    lines: Mapping[str, Curve],
+    look: Mapping[str, Look],
+    *,
+    title: str,
+    percent: bool = False,
+    log: bool = False,
+) -> "Figure":
+    """The mean over seeds along training, in a band from the lowest seed to the highest."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure, axes = _chart(title, "training step", percent)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+    axes.xaxis.set_major_formatter(lambda step, _: show_count(step) if step >= 10_000 else f"{step:g}")
+    means = {label: line.values.mean(0) for label, line in lines.items()}
+    for label, (steps, values) in lines.items():
+        colour = look[label].colour
+        axes.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.16, linewidth=0)
+        axes.plot(steps, means[label], color=colour, solid_capstyle="round")
+    if percent:
+        axes.set_ylim(bottom=_floor(list(means.values())))
+    if log:
+        _widen(axes, "y", np.concatenate(list(means.values())))
+    axes.set_xlim(left=0)
+    _name_ends(figure, axes, {label: (lines[label].steps[-1], means[label][-1]) for label in lines}, look)
+    return figure
+
+
+@_in_style
+def against_cost(
+    points: Mapping[str, Point], look: Mapping[str, Look], *, title: str, xlabel: str, percent: bool = False
+) -> "Figure":
+    """Every variant at its cost, with the interval of its mean."""
+    figure, axes = _chart(title, xlabel, percent)
+    _widen(axes, "x", [point.cost for point in points.values()])
+    for label, (cost, value) in points.items():
+        error = np.nan_to_num(value.half_width)
+        axes.errorbar(cost, value.mean, error, color=look[label].colour, marker=look[label].marker, **BARS)
+    axes.margins(0.18, 0.12)
+    _name_points(figure, axes, {label: (point.cost, point.value.mean) for label, point in points.items()}, look)
+    return figure
+
+
+def to_png(figure: "Figure") -> bytes:
+    """For documents."""
+    return _saved(figure, "png", dpi=200, facecolor="white", metadata={"Software": None})
+
+
+def to_svg(figure: "Figure") -> str:
+    """As drawn, without a background."""
+    return _saved(figure, "svg", transparent=True, metadata={"Date": None}).decode()
+
+
+def on_white(svg: str) -> str:
+    """For documents, whose background may be dark."""
+    drawing = svg.replace("<defs>", '<rect width="100%" height="100%" fill="white"/>\n <defs>', 1)
+    return drawing.replace(FONT, f"{FONT}, sans-serif")
+
+
+def inline(svg: str, description: str) -> str:
+    """For a page: in its place's width and font, in the page's colours `--ink`, `--faint`, `--c0` …"""
+    opening, _, rest = svg[svg.index("<svg") :].partition(">")
+    view_box = re.search(r'viewBox="[^"]*"', opening)
+    assert view_box is not None
+    drawing = re.sub(r"<metadata>.*?</metadata>\s*", "", rest, flags=re.DOTALL).replace(FONT, "font-family: inherit")
+    variables = {INK: "--ink", FAINT: "--faint"} | {colour: f"--c{i}" for i, colour in enumerate(COLOURS)}
+    for colour, variable in variables.items():
+        drawing = drawing.replace(colour, f"var({variable})")
+    return f'<svg {view_box[0]} role="img" aria-label="{html.escape(description)}">{drawing}'
+
+
+def _chart(title: str, xlabel: str, percent: bool) -> "tuple[Figure, Axes]":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure()
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.grid(axis="x", visible=False)
+    axes.set_xlabel(xlabel)
+    figure.suptitle(title, x=0.01, parse_math=False, ha="left", fontsize=11, fontweight="bold")
+    if percent:
+        axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.5g} %")
+    return figure, axes
+
+
+@_in_style
+def _saved(figure: "Figure", kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, **options)
+    return buffer.getvalue()
+
+
+def _widen(axes: "Axes", which: Literal["x", "y"], values: Sequence[float] | np.ndarray) -> None:
+    """Makes an axis logarithmic if its values span some range, with ticks as dense as there is room for."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    decades = np.log10(max(values) / min(values)) if min(values) > 0 else 0.0
+    if decades > 0.5:
+        axes.set(**{f"{which}scale": "log"})
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 1.5 else (1, 3) if decades < 3 else (1,)))
+        axis.set_minor_formatter(NullFormatter())
+    else:
+        axis.set_major_locator(MaxNLocator(5))
+    axis.set_major_formatter(lambda value, _: show_count(value))
+
+
+def _floor(means: Sequence[np.ndarray]) -> float:
+    """Where an axis of accuracies begins: low enough to see the last values, too high to flatten them."""
+    last = [mean[-1] for mean in means]
+    room = max(3 * (max(last) - min(last)), 0.08)
+    return max(min(mean.min() for mean in means), min(last) - room)
+
+
+def _name_ends(
+    figure: "Figure", axes: "Axes", ends: Mapping[str, tuple[float, float]], look: Mapping[str, Look]
+) -> None:
+    """Writes every name to the right of where its line ends, moved apart where they would overlap."""
+    size = _name_size(ends)
+    names = {label: _annotate(axes, label, end, look, size) for label, end in ends.items()}
+    _settle(figure)
+    heights = {label: axes.transData.transform(end)[1] * 72 / figure.dpi for label, end in ends.items()}
+    ascending = sorted(heights, key=lambda label: heights[label])
+    places = separate([heights[label] for label in ascending], distance=1.25 * size)
+    for label, place in zip(ascending, places, strict=True):
+        names[label].xyann = (6, place - heights[label])
+
+
+def _settle(figure: "Figure") -> None:
+    """Lays the chart out, once: from here on it is known where things lie, and saving is quick."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def _name_size(named: Collection[str]) -> float:
+    return 10.0 if len(named) <= 6 else 8.5
+
+
+def _annotate(
+    axes: "Axes", label: str, point: tuple[float, float], look: Mapping[str, Look], size: float
+) -> "Annotation":
+    """Writes a name in its variant's colour; `xyann` then says where, in points from `point`."""
+    style: dict[str, Any] = {"color": look[label].colour, "weight": "bold", "size": size}
+    return axes.annotate(label, point, (6, 0), textcoords="offset points", va="center", parse_math=False, **style)
+
+
+def separate(places: Sequence[float], distance: float) -> list[float]:
+    """Moves ascending places until neighbours are `distance` apart, each group about its middle."""
+    groups: list[list[float]] = []
+    for place in places:
+        groups.append([place])
+        while len(groups) > 1 and _start(groups[-1], distance) < _end(groups[-2], distance) + distance:
+            groups[-2:] = [groups[-2] + groups[-1]]
+    return [_start(group, distance) + i * distance for group in groups for i in range(len(group))]
+
+
+def _start(group: Sequence[float], distance: float) -> float:
+    return sum(group) / len(group) - distance * (len(group) - 1) / 2
+
+
+def _end(group: Sequence[float], distance: float) -> float:
+    return _start(group, distance) + distance * (len(group) - 1)
+
+
+def _name_points(
+    figure: "Figure", axes: "Axes", points: Mapping[str, tuple[float, float]], look: Mapping[str, Look]
+) -> None:
+    """Writes every name beside its mark: on the first side where it meets no other name or mark."""
+    _settle(figure)
+    size = _name_size(points)
+    marks = [axes.transData.transform(point) for point in points.values()]
+    taken: list[Bbox] = []
+    for label, point in points.items():
+        name = _annotate(axes, label, point, look, size)
+        for x, y in itertools.product((9, -9), (0, 11, -11, 22, -22, 33)):
+            name.set(ha="left" if x > 0 else "right")
+            name.xyann = (x, y)
+            box = name.get_window_extent()
+            inside = axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1
+            if inside and not any(box.overlaps(other) for other in taken) and not box.count_contains(marks):
+                break
+        taken.append(box)

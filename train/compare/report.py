@@ -1,0 +1,347 @@
+"""What a study found, as a page, a document, a table on the terminal, and one line of JSON per run."""
+
+import dataclasses
+import datetime
+import functools
+import itertools
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from etils import epath
+
+from train import config as configs
+from train.compare import numbers, plots, statistics
+from train.compare.lab import Run, Study
+from train.compare.statistics import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+LEVEL = 0.05
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """A drawn figure with the name of its file, what it shows, and how to read it."""
+
+    name: str
+    figure: "Figure"
+    title: str
+    caption: str
+
+    @functools.cached_property
+    def svg(self) -> str:
+        return plots.to_svg(self.figure)
+
+
+class Difference(NamedTuple):
+    """Two variants compared seed by seed; `p` is adjusted for all pairs of the report."""
+
+    first: str
+    second: str
+    interval: Interval
+    p: float
+
+    @property
+    def sure(self) -> bool:
+        return self.p < LEVEL
+
+
+class Report:
+    """A study read by one metric.
+
+    Attributes:
+        study: the runs.
+        costs: `parameters` and `flops_forward` of every variant.
+        metric: what decides.
+        title: heads the report.
+        about: a paragraph on what is compared, may be empty.
+        command: what makes this report again.
+        date: when it was made.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        costs: Mapping[str, Mapping[str, int]],
+        *,
+        metric: str,
+        title: str,
+        about: str = "",
+        command: str = "",
+        date: datetime.datetime | None = None,
+    ):
+        self.study, self.costs, self.metric = study, costs, metric
+        self.title, self.about, self.command = title, about, command
+        self.date = date or datetime.datetime.now().astimezone()
+
+    @functools.cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """The metric's mean and interval of every variant."""
+        values = {label: self.study.values(self.metric, label) for label in self.study.variants}
+        return {label: statistics.interval(list(by_seed.values())) for label, by_seed in values.items()}
+
+    @functools.cached_property
+    def ranking(self) -> list[str]:
+        """The variants that have a value, best first."""
+        means = {label: interval.mean for label, interval in self.intervals.items()}
+        known = [label for label in means if not math.isnan(means[label])]
+        return sorted(known, key=lambda label: means[label], reverse=numbers.higher_is_better(self.metric))
+
+    @functools.cached_property
+    def differences(self) -> list[Difference]:
+        """Every pair of variants, the better one first, with p-values corrected for their number."""
+        pairs = list(itertools.combinations(self.ranking, 2))
+        values = {label: self.study.values(self.metric, label) for label in self.ranking}
+        paired = [statistics.paired_differences(values[first], values[second]) for first, second in pairs]
+        adjusted = statistics.holm([statistics.p_value(differences) for differences in paired])
+        return [
+            Difference(*pair, statistics.interval(differences), p)
+            for pair, differences, p in zip(pairs, paired, adjusted, strict=True)
+        ]
+
+    def headline(self) -> str:
+        """What one may say of the first place, and no more."""
+        if not self.ranking:
+            return "No run finished."
+        best = self.ranking[0]
+        sentence = f"{best} comes first with {self.shown(best)} {numbers.metric_name(self.metric)}"
+        rivals = [pair.second for pair in self.differences if pair.first == best and not pair.sure]
+        if len(self.ranking) == 1:
+            return f"{best} reaches {self.shown(best)} {numbers.metric_name(self.metric)}."
+        if rivals:
+            others = len(self.ranking) - 1
+            which = _listed(rivals) if len(rivals) <= 3 else f"{len(rivals)} of the {others} others"
+            return f"{sentence}; {_count(self.study.seeds, 'seed')} cannot tell it from {which}."
+        return f"{sentence}, ahead of every other variant on the same seeds (p < {LEVEL:g}, corrected)."
+
+    def shown(self, label: str) -> str:
+        return numbers.show_interval(self.metric, self.intervals[label])
+
+    def missing(self, label: str) -> str:
+        """Says how many of the seeds a variant's numbers rest on, where it is not all of them."""
+        n, asked = self.intervals[label].n, len(self.study.seeds)
+        return "" if n == asked else f"{n} of {_count(self.study.seeds, 'seed')}"
+
+    def mean_of(self, label: str, key: str) -> float:
+        """The mean over seeds of a field of the result, such as `step_time`."""
+        values = [getattr(run.result, key) for run in self.study.finished(label)]
+        values = [value for value in values if value is not None]
+        return sum(values) / len(values) if values else math.nan
+
+    @functools.cached_property
+    def charts(self) -> list[Chart]:
+        """The figures that the runs have data for."""
+        by_cost = [self._against("parameters", "parameters"), self._against("flops_forward", "forward FLOPs")]
+        by_step = [self._curves(metric) for metric in dict.fromkeys((self.metric, "train/loss"))]
+        return [chart for chart in (*by_cost, *by_step) if chart is not None]
+
+    def _against(self, key: str, what: str) -> Chart | None:
+        points = {
+            label: plots.Point(self.costs[label][key], self.intervals[label])
+            for label in self.study.variants
+            if label in self.ranking
+        }
+        if not points:
+            return None
+        title, percent = f"{self._heading(self.metric)} against {what}", numbers.is_percent(self.metric)
+        figure = plots.against_cost(points, self._look, title=title, xlabel=what, percent=percent)
+        name = f"{numbers.file_name(self.metric)}-against-{numbers.file_name(key)}"
+        return Chart(name, figure, title, "Mean over seeds with its 95 % interval.")
+
+    def _curves(self, metric: str) -> Chart | None:
+        lines = {label: plots.Curve(*self.study.curves(metric, label)) for label in self.study.variants}
+        lines = {label: line for label, line in lines.items() if _can_be_drawn(line)}
+        if not lines:
+            return None
+        title, percent = self._heading(metric), numbers.is_percent(metric)
+        figure = plots.curves(lines, self._look, title=title, percent=percent, log=metric.endswith("loss"))
+        caption = "Mean over seeds; the band spans the lowest and the highest seed."
+        return Chart(f"{numbers.file_name(metric)}-curve", figure, title, caption)
+
+    @property
+    def _look(self) -> dict[str, plots.Look]:
+        return plots.looks(self.study.variants)
+
+    @staticmethod
+    def _heading(metric: str) -> str:
+        return numbers.metric_name(metric).capitalize()
+
+    def facts(self) -> list[tuple[str, str]]:
+        """Where the numbers come from, for a reader who wants them again."""
+        seen = [run.provenance() for run in self.study.finished()]
+        versions = [provenance.get("versions", {}) for provenance in seen]
+        packages = sorted({name for version in versions for name in version})
+        names = [f"{name} {_distinct(v.get(name, '?') for v in versions)}" for name in packages]
+        seconds = sum(run.result.wall_time for run in self.study.runs if run.result)
+        return [
+            ("Seeds", ", ".join(map(str, self.study.seeds))),
+            ("Device", _distinct(map(_device, seen))),
+            ("Matmul precision", _distinct(str(one.get("matmul_precision", "default")) for one in seen)),
+            ("Commit", _distinct(map(_commit, seen))),
+            ("Python", _distinct(str(one.get("python", "unknown")) for one in seen)),
+            ("Versions", ", ".join(names) or "unknown"),
+            ("Training time", numbers.show_duration(seconds)),
+            ("Report made", f"{self.date:%Y-%m-%d %H:%M %Z}"),
+        ]
+
+    def differing_fields(self) -> list[tuple[str, list[str]]]:
+        """The fields in which the variants' configs differ, with the value that each variant has."""
+        of_variant = {run.variant: run.config for run in self.study.runs}
+        flat = [configs.flatten(configs.to_json(config)) for config in of_variant.values()]
+        fields = sorted(set().union(*flat))
+        rows = [(field, [_plain(values.get(field, "")) for values in flat]) for field in fields]
+        return [(field, values) for field, values in rows if len(set(values)) > 1]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Every run with all that is known of it."""
+        return [_line(run, self.costs[run.variant]) for run in self.study.runs]
+
+
+def write(report: Report, workdir: epath.Path) -> None:
+    """Writes `report.html`, `report.md`, `plots/` and `results.jsonl` into the work directory."""
+    drawings = workdir / "plots"
+    drawings.mkdir(parents=True, exist_ok=True)
+    for chart in report.charts:
+        (drawings / f"{chart.name}.png").write_bytes(plots.to_png(chart.figure))
+        (drawings / f"{chart.name}.svg").write_bytes(plots.on_white(chart.svg).encode())
+    (workdir / "report.html").write_bytes(render(report, "report.html.jinja2").encode())
+    (workdir / "report.md").write_bytes(render(report, "report.md.jinja2").encode())
+    rows = (json.dumps(_finite(line), sort_keys=True, allow_nan=False, ensure_ascii=False) for line in report.lines())
+    (workdir / "results.jsonl").write_bytes("".join(f"{row}\n" for row in rows).encode())
+
+
+def render(report: Report, template: str) -> str:
+    """Fills a template of this package; what comes from outside is escaped in HTML."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("train.compare"),
+        autoescape=jinja2.select_autoescape(["html.jinja2"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "short": numbers.show_count,
+        "time": numbers.show_time,
+        "p": numbers.show_p,
+        "metric_name": numbers.metric_name,
+        "cell": lambda text: str(text).replace("|", "\\|").replace("\n", " "),
+        "inline_svg": lambda chart: plots.inline(chart.svg, f"{chart.title}. {chart.caption}"),
+    }
+    return environment.get_template(template).render(
+        report=report,
+        study=report.study,
+        metric=report.metric,
+        value=functools.partial(numbers.show_value, report.metric),
+        difference=functools.partial(numbers.show_difference, report.metric),
+        colours={label: plots.colour_index(i) for i, label in enumerate(report.study.variants)},
+        palette=plots.COLOURS,
+        strip=Strip(report),
+    )
+
+
+def terminal_table(report: Report) -> "Table":
+    """The report's table, for a console."""
+    import rich.box
+    import rich.text
+    from rich.table import Table
+
+    seeds = _count(report.study.seeds, "seed")
+    table = Table(
+        box=rich.box.SIMPLE_HEAD,
+        caption=f"mean ± 95 % interval (Student-t) over {seeds}; FLOPs: one example, forward",
+        caption_justify="left",
+    )
+    table.add_column("variant")
+    for heading in (numbers.metric_name(report.metric), "parameters", "FLOPs", "step time"):
+        table.add_column(heading, justify="right")
+    for label in report.study.variants:
+        cells = (
+            " ".join(filter(None, (label, report.missing(label)))),
+            report.shown(label),
+            f"{report.costs[label]['parameters']:,}",
+            numbers.show_count(report.costs[label]["flops_forward"]),
+            numbers.show_time(report.mean_of(label, "step_time")),
+        )
+        table.add_row(*map(rich.text.Text, cells), style="bold" if report.ranking[:1] == [label] else None)
+    return table
+
+
+class Strip:
+    """A small axis that all rows of the table share: a value's place on it, in percent of its width."""
+
+    def __init__(self, report: Report):
+        ends = [end for i in report.intervals.values() for end in (i.mean, i.low, i.high)]
+        seeds = [value for run in report.study.finished() for value in [run.metrics[report.metric]]]
+        known = [value for value in (*ends, *seeds) if math.isfinite(value)]
+        self.low, self.high = min(known, default=0.0), max(known, default=1.0)
+
+    def place(self, value: float) -> float:
+        spread = (self.high - self.low) or 1.0
+        return round(3 + 94 * (value - self.low) / spread, 2)
+
+
+def _count(items: Sequence[Any], noun: str) -> str:
+    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
+
+
+def _can_be_drawn(line: plots.Curve) -> bool:
+    return line.steps.size > 1 and bool(np.isfinite(line.values).all())
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+# Provenance.
+
+
+def _line(run: Run, costs: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "variant": run.variant,
+        "seed": run.seed,
+        "status": "finished" if run.result else "failed",
+        "error": None if run.result else run.error or "ended without a result",
+        "step": run.result.step if run.result else None,
+        "metrics": dict(run.metrics),
+        "step_time": run.result.step_time if run.result else None,
+        "wall_time": run.result.wall_time if run.result else None,
+        **costs,
+        "digest": run.folder.name,
+        "config": configs.to_json(run.config),
+        "provenance": dict(run.provenance()),
+    }
+
+
+def _device(provenance: Mapping[str, Any]) -> str:
+    kind = provenance.get("device_kind", "unknown")
+    name = f"{kind.upper()}, {provenance.get('cpu')}" if kind == "cpu" else kind
+    return f"{provenance.get('device_count', '?')} × {name}"
+
+
+def _commit(provenance: Mapping[str, Any]) -> str:
+    commit = provenance.get("git_commit") or "unknown"
+    return f"{commit[:12]}{' with uncommitted changes' if provenance.get('git_dirty') else ''}"
+
+
+def _distinct(values: Iterable[str]) -> str:
+    return " · ".join(dict.fromkeys(values)) or "unknown"
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no nan and no infinity: they become null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
