@@ -1,0 +1,1 @@
+"""With what: one file per experiment, each with `get_config(argument)`, importing nothing of the project but this."""

@@ -1,0 +1,75 @@
+"""Prints, as JSON, the loss curves of small runs on several meshes of simulated devices: run by test_devices.py.
+
+python tests/train/curves.py float32
+python tests/train/curves.py float64
+"""
+
+import json
+import sys
+
+import jax
+import numpy as np
+
+DTYPE = sys.argv[1]
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_enable_x64", DTYPE == "float64")
+
+from jax.sharding import AxisType, Mesh  # noqa: E402
+
+from train import config as configs  # noqa: E402
+from train import mesh as meshes  # noqa: E402
+from train.data import TrainingBatches, on_devices  # noqa: E402
+from train.experiment import build  # noqa: E402
+from train.step import compile_steps  # noqa: E402
+
+STEPS = 20
+MESHES = {  # data, fsdp, model, seq
+    "one": (1, 1, 1, 1),
+    "data 2": (2, 1, 1, 1),
+    "data 8": (8, 1, 1, 1),
+    "fsdp 8": (1, 8, 1, 1),
+    "tensor 8": (1, 1, 8, 1),
+    "sequence 2": (1, 1, 1, 2),
+    "all": (2, 2, 2, 1),
+}
+TYPES = [f"model.dtype={DTYPE}", f"model.param_dtype={DTYPE}"]
+MODELS = {
+    "mlp": ["model.hidden_sizes=(32,32)", "model.normalization=batch", "model.dropout_rate=0.2"],
+    "vit": [
+        "model.hidden_size=16",
+        "model.num_layers=2",
+        "model.num_heads=8",
+        "model.mlp_size=32",
+        "model.patch_size=4",
+        "model.dropout_rate=0.2",
+    ],
+}
+
+
+def curve(overrides: list[str], sizes: tuple[int, ...]) -> list[float]:
+    """Losses of the first updates on a mesh of the given sizes."""
+    experiment = build(configs.load("configs/digits.py:mlp", overrides))
+    devices = np.asarray(jax.devices()[: int(np.prod(sizes))]).reshape(sizes)
+    mesh = Mesh(devices, meshes.AXES, axis_types=(AxisType.Auto,) * 4)
+    steps = compile_steps(experiment.recipe, mesh, experiment.spec)
+    rows = meshes.local_rows(mesh, experiment.data.batch_size)
+    state, losses = steps.init(experiment.run.seed), []
+    with jax.set_mesh(mesh), jax.default_matmul_precision("highest"):
+        for batch in on_devices(TrainingBatches(experiment.data, experiment.view, 0, STEPS, rows), mesh):
+            state, metrics = steps.train(state, batch)
+            losses.append(metrics["loss"])
+    return [float(total / count) for total, count in jax.device_get(losses)]
+
+
+def main() -> None:
+    chosen = ("one", "all") if DTYPE == "float64" else tuple(MESHES)
+    common = [f"steps={STEPS}", "data.batch_size=32", "optimizer.name=adam", "data.augmentation.random_shift.pixels=1"]
+    curves = {
+        model: {name: curve([f"model.name={model}", *fields, *common, *TYPES], MESHES[name]) for name in chosen}
+        for model, fields in MODELS.items()
+    }
+    print(json.dumps(curves))
+
+
+if __name__ == "__main__":
+    main()

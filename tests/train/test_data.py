@@ -1,0 +1,207 @@
+"""Batches are a function of (seed, step) alone, whole or in parts, and nothing is lost at the end of a split."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from flax.core import FrozenDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from train.data import Data, EvaluationBatches, TrainingBatches, on_devices, resize, shuffled, views
+from train.data.augmentations import random_shift
+from train.data.sources import adding, digits, tfds
+from train.errors import UserError
+from train.mesh import MeshShape
+
+ALL = slice(0, None)
+
+
+def data(**fields) -> Data:
+    return Data(source=digits.Source(), batch_size=fields.pop("batch_size", 32), **fields)
+
+
+AUGMENTED = {"augmentation": FrozenDict(random_shift=random_shift.Augmentation(2))}
+
+
+def test_digits_split_by_index():
+    train, test = (digits.Source().split(name) for name in ("train", "test"))
+    assert (len(train), len(test)) == (1437, 360)
+    everything = digits.Source().split("test")[np.arange(360)]
+    assert everything["image"].shape == (360, 8, 8, 1) and everything["image"].max() == 1
+    from sklearn.datasets import load_digits
+
+    np.testing.assert_array_equal(everything["label"], load_digits().target[::5])
+
+
+@pytest.mark.parametrize("parts", [1, 2, 8])
+def test_a_process_gets_its_rows_of_the_global_batch(parts):
+    whole = TrainingBatches(data(**AUGMENTED), "rows", seed=3, steps=100, rows=ALL)
+    size = 32 // parts
+    for step in (0, 44, 45, 99):  # an epoch ends within step 44
+        rows = [
+            TrainingBatches(whole.data, "rows", 3, 100, slice(i * size, (i + 1) * size))[step] for i in range(parts)
+        ]
+        for key, value in whole[step].items():
+            np.testing.assert_array_equal(np.concatenate([part[key] for part in rows]), value)
+
+
+def test_another_seed_is_another_order():
+    first, second = (TrainingBatches(data(), "flat", seed, 10, ALL)[0]["label"] for seed in (0, 1))
+    assert not np.array_equal(first, second)
+
+
+@given(size=st.integers(1, 50), seed=st.integers(0, 9), epoch=st.integers(0, 3))
+@settings(max_examples=30, deadline=None)
+def test_every_epoch_holds_every_example_once(size, seed, epoch):
+    indices = shuffled(seed, size, np.arange(epoch * size, (epoch + 1) * size))
+    assert sorted(indices) == list(range(size))
+
+
+def test_epochs_differ():
+    assert not np.array_equal(shuffled(0, 100, np.arange(100)), shuffled(0, 100, np.arange(100, 200)))
+
+
+@pytest.mark.parametrize("start", [0, 7])
+def test_devices_get_the_same_batches_from_any_start(start):
+    batches = TrainingBatches(data(cache=True, **AUGMENTED), "image", seed=0, steps=12, rows=slice(0, 32))
+    given = list(on_devices(batches, MeshShape().build(), start=start))
+    assert len(given) == 12 - start
+    for step, batch in enumerate(given, start):
+        for key, value in batches[step].items():
+            np.testing.assert_array_equal(np.asarray(batch[key]), value)
+
+
+@pytest.mark.slow
+def test_worker_processes_change_nothing():
+    batches = TrainingBatches(data(**AUGMENTED), "flat", seed=0, steps=6, rows=slice(0, 32))
+    working = dataclasses.replace(batches, data=dataclasses.replace(batches.data, workers=2))
+    mesh = MeshShape().build()
+    for ours, theirs in zip(on_devices(batches, mesh), on_devices(working, mesh), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, ours, theirs)
+
+
+def test_the_last_evaluation_batch_is_filled_up_and_marked():
+    batches = EvaluationBatches(data(batch_size=100), "flat", "test", slice(0, 100))
+    assert len(batches) == 4
+    last = batches[3]
+    assert last["features"].shape == (100, 64)
+    np.testing.assert_array_equal(last["valid"], np.arange(100) < 60)
+    labels = np.concatenate([batches[i]["label"][batches[i]["valid"]] for i in range(len(batches))])
+    np.testing.assert_array_equal(labels, digits.Source().split("test")[np.arange(360)]["label"])
+
+
+def test_validation_is_held_out_of_training():
+    held = data(validation_fraction=0.2)
+    train, validation = (held.split(name) for name in ("train", "validation"))
+    assert (len(train), len(validation)) == (1437 - 287, 287)
+    assert not set(train.chosen) & set(validation.chosen)
+    less = data(validation_fraction=0.2, train_fraction=0.1).split("train")
+    assert len(less) == 115 and set(less.chosen) <= set(train.chosen)
+
+
+def test_a_cache_gives_what_the_source_gives():
+    plain, cached = data().split("train"), data(cache=True).split("train")
+    for indices in (np.array([3, 3, 9]), np.array([9, 1]), np.arange(len(plain))):
+        jax.tree.map(np.testing.assert_array_equal, cached[indices], plain[indices])
+
+
+@pytest.mark.parametrize("view, shape", [("image", (8, 8, 1)), ("rows", (8, 8)), ("pixels", (64, 1)), ("flat", (64,))])
+def test_views_hold_the_same_numbers(view, shape):
+    image = digits.Source().split("test")[np.arange(3)]["image"]
+    (value,) = views.VIEWS[view](image).values()
+    assert value.shape == (3, *shape)
+    np.testing.assert_array_equal(value.ravel(), image.ravel())
+
+
+def test_bytes_are_scaled():
+    np.testing.assert_array_equal(views.scale(np.array([0, 255], np.uint8)), np.array([0, 1], np.float32))
+
+
+def test_pixels_change_places_alike_in_every_image():
+    image = np.arange(2 * 4 * 4).reshape(2, 4, 4, 1).astype(np.float32)
+    moved = views.permute_pixels(image, seed=5)
+    np.testing.assert_array_equal(moved[1] - moved[0], np.full((4, 4, 1), 16))
+    assert sorted(moved[0].ravel()) == sorted(image[0].ravel()) and not np.array_equal(moved, image)
+    np.testing.assert_array_equal(moved, views.permute_pixels(image, seed=5))
+
+
+@pytest.mark.parametrize("size", [4, 8, 13, 28])
+def test_resizing_agrees_with_jax(size):
+    image = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
+    theirs = jax.image.resize(image, (2, size, size, 3), "linear")
+    np.testing.assert_allclose(resize.resize(image, size), theirs, atol=1e-5)
+
+
+def test_shifting_moves_down_and_right_and_fills_with_zero():
+    image = np.arange(1, 10, dtype=np.float32).reshape(1, 3, 3, 1)
+    moved = random_shift.shift(np.repeat(image, 2, 0), np.array([[1, 0], [0, -1]]))[..., 0]
+    np.testing.assert_array_equal(moved[0], [[0, 0, 0], [1, 2, 3], [4, 5, 6]])
+    np.testing.assert_array_equal(moved[1], [[2, 3, 0], [5, 6, 0], [8, 9, 0]])
+
+
+def test_adding_marks_one_step_in_each_half():
+    examples = adding.Source(length=10, train_size=500, eval_size=20).split("train")[np.arange(500)]
+    values, markers = examples["sequence"][..., 0], examples["sequence"][..., 1]
+    np.testing.assert_array_equal(markers[:, :5].sum(1), np.ones(500))
+    np.testing.assert_array_equal(markers[:, 5:].sum(1), np.ones(500))
+    np.testing.assert_allclose((values * markers).sum(1), examples["target"][:, 0], rtol=1e-6)
+    assert abs(np.var(examples["target"]) - 1 / 6) < 0.03, "the error of always answering the mean"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"batch_size": 0}, {"train_fraction": 0.0}, {"validation_fraction": 1.0}, {"workers": -1}]
+)
+def test_fields_out_of_range_are_refused(fields):
+    with pytest.raises(UserError, match="out of range"):
+        data(**fields)
+
+
+def test_unknown_and_empty_splits_are_refused():
+    with pytest.raises(UserError, match="Allowed: train, test"):
+        data().split("tset")
+    with pytest.raises(UserError, match="set config.data.validation_fraction"):
+        data().split("validation")
+
+
+class TestTfds:
+    """Reading what TFDS prepared; the data set itself is found by TFDS_DATA_DIR or beside the checkout."""
+
+    @pytest.fixture
+    def folder(self) -> str:
+        beside = Path(__file__).resolve().parents[3] / "shared" / "data" / "tfds"
+        folder = os.environ.get("TFDS_DATA_DIR", str(beside))
+        if not (Path(folder) / "mnist").exists():
+            pytest.skip("MNIST is not prepared; set TFDS_DATA_DIR")
+        return folder
+
+    def test_mnist(self, folder):
+        source = tfds.Source("mnist", data_dir=folder)
+        assert source.splits() == ("train", "test")
+        examples = source.split("test")
+        assert len(examples) == 10_000
+        batch = examples[np.array([0, 9999])]
+        assert batch["image"].shape == (2, 28, 28, 1) and batch["image"].dtype == np.uint8
+        assert batch["label"].dtype == np.int32
+
+    def test_text(self, folder):
+        text = tfds.Source("tiny_shakespeare", data_dir=folder).split("test")[np.zeros(1, int)]["text"]
+        assert text.shape == (1,) and isinstance(text[0], bytes)
+
+    def test_not_prepared(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "none"))
+        with pytest.raises(UserError, match="tfds build mnist --file_format=array_record --data_dir=") as error:
+            tfds.Source("mnist").splits()
+        assert str(tmp_path / "none") in str(error.value)
+        assert list(tmp_path.iterdir()) == [], "no folder is left behind"
+
+    def test_unknown_name(self, tmp_path):
+        with pytest.raises(UserError, match="did you mean 'mnist'"):
+            tfds.Source("mnst", data_dir=str(tmp_path)).splits()
+
+    def test_unknown_version(self, tmp_path):
+        with pytest.raises(UserError, match="9.0.0"):
+            tfds.Source("mnist:9.0.0", data_dir=str(tmp_path)).splits()

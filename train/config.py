@@ -1,0 +1,351 @@
+"""From a config file and flags to one resolved, locked config, or to one clear line that says what is wrong.
+
+A config mentions only what an experiment is about. `load` completes every section from the fields of the thing that the
+section describes (a Flax module, a dataclass, an Optax function), so that each of them can be set by a flag, and
+`arguments` turns a section back into the keyword arguments of that thing.
+"""
+
+import functools
+import hashlib
+import importlib.util
+import json
+import re
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from flax.core import FrozenDict
+from ml_collections import ConfigDict, config_dict, config_flags
+
+import archs
+from archs.layers import mixers
+from train import plugins
+from train.errors import UserError, nearest
+from train.fields import REQUIRED, Field, allows, describe, fields_of
+
+SECTIONS = (
+    "model",
+    "objective",
+    "data",
+    "data.source",
+    "data.augmentation",
+    "optimizer",
+    "optimizer.schedule",
+    "mesh",
+    "checkpoint",
+    "evaluators",
+)
+PROJECT = Path(__file__).resolve().parent.parent
+
+# What may change between the parts of one run: it decides how the run is carried out or reported, not what it computes.
+FREE_ON_RESUME = ("log_every", "checkpoint", "evaluators", "mesh", "data.workers", "data.cache")
+# What leaves a finished result as it is.
+FREE_OF_RESULT = ("log_every", "checkpoint", "mesh", "data.workers", "data.cache")
+
+
+def load(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Loads, completes, overrides and checks a config.
+
+    Args:
+        path: a Python file with `get_config(argument)`, and optionally the argument: `configs/mnist.py:lenet`.
+        overrides: `section.field=value` strings; a leading `--config.` is accepted.
+    Raises:
+        UserError: for every mistake in the file or the overrides.
+    """
+    flags_given = [re.sub(r"^(--)?(config\.)?", "", override) for override in overrides]
+    config = _read(path)
+    _apply_choices(config, flags_given)
+    return resolve(config, flags_given)
+
+
+def resolve(config: ConfigDict, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Completes `config` from the targets of its sections, applies the overrides, checks and locks it."""
+    config = ConfigDict(config.to_dict())
+    fields = dict(_complete(config))
+    config = _apply_overrides(config, overrides)
+    for path, field in fields.items():
+        _check(path, field, config)
+    return config.lock()
+
+
+def arguments(section: ConfigDict, *, without: Sequence[str] = ("name",)) -> dict[str, Any]:
+    """The section as keyword arguments of its target: plain, immutable values, since modules must hash."""
+    return {key: _freeze(value) for key, value in section.items() if key not in without}
+
+
+def to_json(config: ConfigDict) -> dict[str, Any]:
+    """The config as what JSON can hold; `from_json` brings it back."""
+    return json.loads(json.dumps(config.to_dict()))
+
+
+def from_json(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> ConfigDict:
+    """A resolved config from what `to_json` gave, with overrides as in `load`."""
+    config = ConfigDict(_tuples(values))
+    _apply_choices(config, overrides)
+    return resolve(config, overrides)
+
+
+def digest(config: ConfigDict) -> str:
+    """Names a run by what decides its result: two configs with one digest compute the same."""
+    values = {key: value for key, value in flatten(to_json(config)).items() if not _within(key, FREE_OF_RESULT)}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """The fields in which two configs (as JSON values) differ and which must not change when a run resumes."""
+    old, new = flatten(before), flatten(after)
+    keys = sorted(key for key in old.keys() | new.keys() if not _within(key, FREE_ON_RESUME))
+    return [
+        f"{key}: {old.get(key, 'absent')!r} -> {new.get(key, 'absent')!r}"
+        for key in keys
+        if old.get(key) != new.get(key)
+    ]
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+# Completion: which target describes which section.
+
+
+def _complete(config: ConfigDict) -> Iterator[tuple[str, Field]]:
+    """Adds every missing field to every section of `config`, yielding the path and the description of all fields."""
+    from train.experiment import Run
+
+    for path in SECTIONS:
+        _section(config, path)
+    yield from _complete_section(config, "", fields_of(Run), children=[path for path in SECTIONS if "." not in path])
+    for path, (target, children) in _targets(config):
+        yield from _complete_section(_section(config, path), path, target, children)
+
+
+def _targets(config: ConfigDict) -> Iterator[tuple[str, tuple[dict[str, Field], tuple[str, ...]]]]:
+    """Yields, section by section, its fields and the names of the sections within it."""
+    from train import data, optimizer
+    from train.checkpoint import CheckpointOptions
+    from train.mesh import MeshShape
+
+    model = config.model
+    yield "model", (_model_fields(model), ("mixer_kwargs",))
+    if "mixer" in model:
+        mixer = _refuse_as_user_error("config.model.mixer", mixers.mixer_class, model.mixer)
+        yield "model.mixer_kwargs", (fields_of(mixer), ())
+    objective = plugins.load("train.objectives", _name(config, "objective"), "Objective", field="config.objective.name")
+    yield "objective", ({"name": Field(str)} | fields_of(objective), ())
+    yield "data", (fields_of(data.Data, skip=("source", "augmentation")), ("source", "augmentation"))
+    source = plugins.load("train.data.sources", _name(config, "data.source"), "Source", field="config.data.source.name")
+    yield "data.source", ({"name": Field(str)} | fields_of(source), ())
+    yield "data.augmentation", ({}, tuple(config.data.augmentation))
+    for name in config.data.augmentation:
+        field = f"data.augmentation.{name}"
+        augmentation = plugins.load("train.data.augmentations", name, "Augmentation", field=f"config.{field}")
+        yield field, (fields_of(augmentation), ())
+    yield "optimizer", (optimizer.fields(_name(config, "optimizer")), ("schedule",))
+    yield "optimizer.schedule", (optimizer.schedule_fields(config.optimizer.schedule.get("name")), ())
+    yield "mesh", (fields_of(MeshShape), ())
+    yield "checkpoint", (fields_of(CheckpointOptions), ())
+    yield "evaluators", ({}, tuple(config.evaluators))
+    for name in config.evaluators:
+        evaluator = plugins.load("train.evaluators", name, "Evaluator", field=f"config.evaluators.{name}")
+        yield f"evaluators.{name}", (fields_of(evaluator), ())
+
+
+def _model_fields(model: ConfigDict) -> dict[str, Field]:
+    """Fields of the chosen Model; those that the chosen variant sets have its values as defaults."""
+    name = model.get("name")
+    if not isinstance(name, str):
+        raise UserError(f"config.model.name is required. Allowed: {', '.join(archs.names())}.")
+    module = _refuse_as_user_error("config.model", archs.model_class, name)
+    variants, variant = archs.variants(name), model.get("variant")
+    if variant is not None and variant not in variants:
+        raise UserError(f"config.model.variant: {name} has no variant {variant!r}; {nearest(variant, variants)}")
+    defaults = variants[variant] if variant is not None else {}
+    fields = {key: Field(f.type, defaults.get(key, f.default)) for key, f in fields_of(module).items()}
+    return {"name": Field(str), "variant": Field(str | None, None)} | fields
+
+
+def _refuse_as_user_error(field: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Architectures know no users: they raise ValueError, which says all that a person needs."""
+    try:
+        return function(*args)
+    except ValueError as error:
+        raise UserError(f"{field}: {error}") from error
+
+
+def _name(config: ConfigDict, path: str) -> str:
+    name = _section(config, path).get("name")
+    if not isinstance(name, str):
+        raise UserError(f"config.{path}.name is required: it says which {path.rpartition('.')[2]} to use.")
+    return name
+
+
+def _section(config: ConfigDict, path: str) -> ConfigDict:
+    """The section at a dotted path, made when the config does not mention it."""
+    for key in path.split("."):
+        if key not in config:
+            config[key] = ConfigDict()
+        config = config[key]
+        if not isinstance(config, ConfigDict):
+            raise UserError(f"config.{path} must be a section with fields, not {config!r}.")
+    return config
+
+
+def _complete_section(
+    section: ConfigDict, path: str, fields: Mapping[str, Field], children: Sequence[str]
+) -> Iterator[tuple[str, Field]]:
+    prefix = f"{path}." if path else ""
+    for key in section:
+        if key not in fields and key not in children:
+            raise UserError(f"config.{path or 'top level'} has no field {key!r}; {nearest(key, [*fields, *children])}")
+    for key, field in fields.items():
+        if key in children:
+            continue
+        given = section.get(key, field.default)
+        with section.unlocked():
+            section[key] = _typed(given, field)
+        yield f"{prefix}{key}", field
+
+
+def _typed(value: Any, field: Field) -> Any:
+    """What ConfigDict must hold for `value` so that a flag can change it later: it knows neither None nor lists."""
+    if isinstance(value, list):
+        value = tuple(value)
+    concrete = {bool: bool, int: int, float: float, str: str}.get(field.type)
+    if concrete is float and type(value) is int:
+        value = float(value)
+    if concrete is not None and type(value) is concrete:
+        return value
+    if typing.get_origin(field.type) is tuple and isinstance(value, tuple):
+        return value
+    holder = config_dict.placeholder(object)
+    if value is not REQUIRED:
+        holder.set(value)
+    return holder
+
+
+# Flags.
+
+
+def _apply_choices(config: ConfigDict, overrides: Sequence[str]) -> None:
+    """Sets what decides which fields exist (names, variants, mixers, evaluators) before sections are completed."""
+    for override in overrides:
+        path, _, value = override.partition("=")
+        parent, _, key = path.rpartition(".")
+        if key in ("name", "variant", "mixer") and parent:
+            _section(config, parent)[key] = None if value == "None" else value
+        elif parent.startswith(("evaluators.", "data.augmentation.")):
+            _section(config, parent)
+
+
+def _apply_overrides(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
+    for override in overrides:
+        _check_path(config, override.partition("=")[0])
+    values = flags.FlagValues()
+    argv = ["config", *(f"--config.{override}" for override in overrides)]
+    try:
+        holder = config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+        rest = values(argv)[1:]
+    except (flags.Error, TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(_first_line(error).replace("flag --config", "config", 1)) from error
+    if rest:
+        raise UserError(f"{rest[0]!r} is not a setting; write it as section.field=value.")
+    return holder.value
+
+
+def _check_path(config: ConfigDict, path: str) -> None:
+    """Refuses a flag for a field that does not exist, naming the nearest that does."""
+    section, walked = config, "config"
+    for key in path.split("."):
+        if not isinstance(section, ConfigDict) or key not in section:
+            allowed = list(section) if isinstance(section, ConfigDict) else []
+            raise UserError(f"{walked} has no field {key!r}; {nearest(key, allowed)}")
+        section, walked = section[key], f"{walked}.{key}"
+    if isinstance(section, ConfigDict):
+        raise UserError(f"{walked} is a section: set one of its fields. Allowed: {', '.join(section)}.")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error.args[0] if error.args else error).partition("\n")[0]
+
+
+# Types.
+
+
+def _check(path: str, field: Field, config: ConfigDict) -> None:
+    """Refuses a missing or wrongly typed value, whether it came from the file or from a flag."""
+    section: Any = config
+    *parents, key = path.split(".")
+    for parent in parents:
+        section = section[parent]
+    value = section[key]
+    if value is None and field.is_required and not allows(field.type, None):
+        raise UserError(f"config.{path} is required ({describe(field.type)}): set --config.{path}=...")
+    if not allows(field.type, value):
+        raise UserError(f"config.{path}: {value!r} is not allowed; it must be {describe(field.type)}.")
+    if field.type is float or (allows(field.type, 0.5) and type(value) is int):
+        with config.unlocked():
+            section[key] = float(value)
+
+
+def _freeze(value: Any) -> Any:
+    if isinstance(value, ConfigDict | Mapping):
+        return FrozenDict({key: _freeze(item) for key, item in value.items()})
+    return tuple(_freeze(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _tuples(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _within(key: str, prefixes: Sequence[str]) -> bool:
+    return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
+
+
+# Files.
+
+
+def _read(path: str) -> ConfigDict:
+    """Calls `get_config` of the file at `path`, searched from here and then from the project's root."""
+    module = module_at(path)
+    try:
+        config = module.get_config(path.partition(":")[2])
+    except ValueError as error:
+        raise UserError(f"{path.partition(':')[0]}: {error}") from error
+    return ConfigDict(config.to_dict())
+
+
+def module_at(path: str) -> Any:
+    """Imports the config file of `path` (without its `:argument`)."""
+    name = path.partition(":")[0]
+    for candidate in (Path(name), PROJECT / name):
+        if candidate.is_file():
+            return _import(candidate.resolve())
+    known = [
+        str(file.relative_to(PROJECT))
+        for file in sorted((PROJECT / "configs").rglob("[!_]*.py"))
+        if file.name != "common.py"
+    ]
+    raise UserError(f"config file {name!r} does not exist; {nearest(name, known)}")
+
+
+@functools.lru_cache(maxsize=32)
+def _import(file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(f"{file}:{error.lineno}: {error.msg}") from error
+    if not hasattr(module, "get_config"):
+        raise UserError(f"{file} defines no get_config(argument): it is not a config file.")
+    return module

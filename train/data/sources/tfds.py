@@ -1,0 +1,84 @@
+"""Any data set prepared by TensorFlow Datasets as ArrayRecord, read without TensorFlow.
+
+Looks in `data_dir`, else in TFDS_DATA_DIR, else in ~/tensorflow_datasets. Nothing is ever downloaded: if the data set
+is not there, the error says which command prepares it.
+"""
+
+import dataclasses
+import functools
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from train.errors import UserError, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Gives the features of the data set, such as `image` and `label`, under their own names; integers as int32.
+
+    Attributes:
+        dataset: a TFDS name: `mnist`, `scan/length`, `mnist:3.0.1`.
+        data_dir: the folder that holds prepared data sets.
+    """
+
+    dataset: str
+    data_dir: str | None = None
+
+    def splits(self) -> tuple[str, ...]:
+        return tuple(self._builder.info.splits)
+
+    def split(self, name: str) -> "Records":
+        return Records(self._builder.as_data_source(split=name))
+
+    @functools.cached_property
+    def _builder(self) -> Any:
+        """The data set's reader, made without touching the disk beyond reading."""
+        import tensorflow_datasets as tfds
+
+        logging.getLogger("absl").addFilter(lambda record: "OpenCV" not in record.getMessage())
+        folder = os.path.expanduser(self.data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
+        try:
+            builder = tfds.builder(self.dataset, data_dir=folder)
+        except tfds.core.DatasetNotFoundError as error:
+            known = [line.strip("\t -") for line in str(error).splitlines() if line.startswith("\t- ")]
+            hint = nearest(self.dataset, known).partition("Allowed")[0] or "see tensorflow.org/datasets"
+            raise UserError(f"config.data.source.dataset: TFDS has no data set {self.dataset!r}; {hint}") from error
+        except (AssertionError, ValueError) as error:
+            raise UserError(f"config.data.source.dataset: {str(error).splitlines()[0]}") from error
+        if not builder.info.splits or builder.info.file_format.value != "array_record":
+            state = "as ArrayRecord " if builder.info.splits else ""
+            raise UserError(
+                f"data set {self.dataset!r} is not prepared {state}in {folder}. Set TFDS_DATA_DIR or "
+                "config.data.source.data_dir to where it is, or prepare it (this needs TensorFlow, once): "
+                f"pip install tensorflow && tfds build {self.dataset} --file_format=array_record --data_dir={folder}"
+            )
+        return builder
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "dataset": self.dataset,
+            "data_dir": self.data_dir,
+        }  # The reader is made anew in a worker process.
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """A split as examples."""
+
+    records: Any
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        examples = self.records.__getitems__(indices.tolist())
+        return {name: _stack([example[name] for example in examples]) for name in examples[0]}
+
+
+def _stack(values: Sequence[Any]) -> np.ndarray:
+    array = np.stack(values)
+    return array.astype(np.int32) if array.dtype.kind in "iu" and array.dtype != np.uint8 else array

@@ -1,0 +1,81 @@
+"""What is measured on a state. Each module has an `Evaluator`: a frozen dataclass with the fields `split` and `every`,
+`check(path, experiment)`, which refuses what it cannot measure, and `evaluate(evaluation) -> {name: number}`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from train import mesh as meshes
+from train.data import Augmentation, EvaluationBatches, on_devices
+from train.errors import UserError
+from train.step import TrainState
+
+if TYPE_CHECKING:
+    from train.experiment import Experiment
+
+
+@dataclasses.dataclass(frozen=True)
+class Scheduled:
+    """Fields that all evaluators have.
+
+    Attributes:
+        split: of the data.
+        every: updates between two evaluations; None evaluates at the end only.
+    """
+
+    split: str = "test"
+    every: int | None = None
+
+    def check(self, path: str, experiment: "Experiment") -> None:
+        """Raises UserError, beginning with the config field `path`, for what cannot be measured."""
+        if self.every is not None and self.every < 1:
+            raise UserError(f"{path}.every: {self.every} is out of range; it must be at least 1.")
+        try:
+            experiment.data.split(self.split)
+        except UserError as error:
+            raise UserError(f"{path}.split: {error}") from error
+
+
+def due(evaluator: Scheduled, done: int, steps: int) -> bool:
+    """Whether it is the evaluator's turn after `done` of `steps` updates."""
+    return done == steps or (evaluator.every is not None and done % evaluator.every == 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What an evaluator may use: the state, the data, and the compiled step that judges a batch."""
+
+    experiment: "Experiment"
+    mesh: jax.sharding.Mesh
+    step: Callable[[TrainState, Any], dict[str, tuple[Array, Array]]]
+    state: TrainState
+
+    def batches(
+        self, split: str, transform: tuple[Augmentation, np.ndarray] | None = None
+    ) -> Iterator[dict[str, jax.Array]]:
+        """The split in order, on the mesh; `transform` changes every image alike."""
+        data = self.experiment.data
+        rows = meshes.local_rows(self.mesh, data.batch_size)
+        return on_devices(EvaluationBatches(data, self.experiment.view, split, rows, transform), self.mesh)
+
+    def means(self, split: str, transform: tuple[Augmentation, np.ndarray] | None = None) -> dict[str, float]:
+        """The objective's metrics over a whole split, exact however it is cut into batches."""
+        totals: dict[str, tuple[Array, Array]] | None = None
+        for batch in self.batches(split, transform):
+            metrics = self.step(self.state, batch)
+            totals = metrics if totals is None else jax.tree.map(jnp.add, totals, metrics)
+        assert totals is not None, "a split has at least one batch"
+        return {name: float(total / count) for name, (total, count) in jax.device_get(totals).items()}
+
+    def run(self, chosen: Mapping[str, Any]) -> dict[str, float]:
+        """What the chosen evaluators report, each number named `split/name`."""
+        numbers: dict[str, float] = {}
+        for evaluator in chosen.values():
+            numbers |= {f"{evaluator.split}/{name}": value for name, value in evaluator.evaluate(self).items()}
+        return numbers

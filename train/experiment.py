@@ -1,0 +1,190 @@
+"""An experiment: what a resolved config describes, built and checked before anything is compiled."""
+
+import dataclasses
+import functools
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+from flax.core import FrozenDict
+from ml_collections import ConfigDict
+
+import archs
+from train import objectives, optimizer, plugins
+from train.checkpoint import CheckpointOptions
+from train.config import PROJECT, arguments
+from train.data import Data
+from train.errors import UserError
+from train.mesh import MeshShape
+from train.step import Recipe, abstract_state, train_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The fields of a config that stand in no section.
+
+    Attributes:
+        steps: updates in the run.
+        seed: of parameters, shuffling, augmentation and dropout.
+        log_every: updates between two lines of the log, which holds their mean metrics.
+        matmul_precision: of float32 matrix products; "highest" is full float32 on every device.
+        writers: where numbers go besides the console and `metrics.jsonl`.
+    """
+
+    steps: int
+    seed: int = 0
+    log_every: int = 50
+    matmul_precision: Literal["default", "high", "highest"] = "highest"
+    writers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+
+    def __post_init__(self) -> None:
+        for field, least in (("steps", 1), ("seed", 0), ("log_every", 1)):
+            if getattr(self, field) < least:
+                raise UserError(f"config.{field}: {getattr(self, field)} is out of range; it must be at least {least}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """The parts of a run. Of two runs that differ in the seed only, the recipes are equal.
+
+    Attributes:
+        config: the resolved config.
+        run: length, seed and the like.
+        recipe: model, objective and optimizer.
+        data: the data pipeline.
+        view: how images become the model's input.
+        mesh_shape: how devices are arranged.
+        checkpoint: when states are saved and which are kept.
+        evaluators: what is measured, by name.
+    """
+
+    config: ConfigDict
+    run: Run
+    recipe: Recipe
+    data: Data
+    view: str | None
+    mesh_shape: MeshShape
+    checkpoint: CheckpointOptions
+    evaluators: dict[str, Any]
+
+    @property
+    def model(self) -> Any:
+        return self.recipe.model
+
+    @property
+    def objective(self) -> Any:
+        return self.recipe.objective
+
+    @functools.cached_property
+    def spec(self) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shapes and types of a training batch, by name."""
+        return self.data.spec(self.view)
+
+    def abstract_batch(self) -> dict[str, jax.ShapeDtypeStruct]:
+        return dict(self.spec)
+
+    def model_inputs(self, batch: objectives.Batch) -> dict[str, Any]:
+        """The entries of a batch that the model reads."""
+        return objectives.model_inputs(self.model, batch)
+
+
+def build(config: ConfigDict) -> Experiment:
+    """Builds and checks the parts that a resolved config describes; compiles and allocates nothing.
+
+    Raises:
+        UserError: a part refuses its fields, or the parts do not fit each other.
+    """
+    run = Run(**{field.name: config[field.name] for field in dataclasses.fields(Run)})
+    model = _explained("config.model", lambda: archs.build(**arguments(config.model, without=())))
+    recipe = Recipe(
+        model=model,
+        objective=_plugin("train.objectives", "Objective", "objective", config.objective),
+        optimizer=optimizer.build(arguments(config.optimizer, without=())),
+        steps=run.steps,
+    )
+    data = _build_data(config.data)
+    experiment = Experiment(
+        config=config,
+        run=run,
+        recipe=recipe,
+        data=data,
+        view=data.view or getattr(model, "view", None),
+        mesh_shape=MeshShape(**arguments(config.mesh)),
+        checkpoint=CheckpointOptions(**arguments(config.checkpoint)),
+        evaluators=_plugins("train.evaluators", "Evaluator", config.evaluators, "evaluators"),
+    )
+    _check_fit(experiment)
+    return experiment
+
+
+def _build_data(section: ConfigDict) -> Data:
+    source = _plugin("train.data.sources", "Source", "data.source", section.source)
+    augmentation = _plugins("train.data.augmentations", "Augmentation", section.augmentation, "data.augmentation")
+    return Data(
+        source=source,
+        augmentation=FrozenDict(augmentation),
+        **arguments(section, without=("source", "augmentation")),
+    )
+
+
+def _plugin(package: str, attribute: str, path: str, section: ConfigDict) -> Any:
+    target = plugins.load(package, section.name, attribute, field=f"config.{path}.name")
+    return _explained(f"config.{path}", lambda: target(**arguments(section)))
+
+
+def _plugins(package: str, attribute: str, section: ConfigDict, path: str) -> dict[str, Any]:
+    targets = {name: plugins.load(package, name, attribute, field=f"config.{path}.{name}") for name in section}
+    return {name: targets[name](**arguments(section[name], without=())) for name in section}
+
+
+def _check_fit(experiment: Experiment) -> None:
+    """Refuses parts that do not fit, on shapes alone."""
+    model, spec, name = experiment.model, experiment.spec, experiment.config.model.name
+    source = experiment.config.data.source.name
+    for key, required in objectives.input_names(model).items():
+        if required and key not in spec:
+            raise UserError(f"config.model: {name} reads {key!r}, but the data ({source}) give {', '.join(spec)}.")
+    for key in experiment.objective.reads:
+        if key not in spec:
+            objective = experiment.config.objective.name
+            raise UserError(
+                f"config.objective: {objective} reads {key!r}, but the data ({source}) give {', '.join(spec)}."
+            )
+    parts = experiment.recipe.optimizer.accumulate_steps
+    if parts < 1 or experiment.data.batch_size % parts:
+        raise UserError(
+            f"config.data.batch_size: {experiment.data.batch_size} is not divisible by {parts} "
+            "(config.optimizer.accumulate_steps)."
+        )
+    shapes = ", ".join(f"{key} {list(leaf.shape)}" for key, leaf in experiment.model_inputs(spec).items())
+    state = _explained(f"config.model: {name} cannot read {shapes}", lambda: abstract_state(experiment.recipe, spec))
+    _explained(
+        f"config.objective: {experiment.config.objective.name} cannot judge {name}",
+        lambda: jax.eval_shape(functools.partial(train_step, experiment.recipe), state, spec),
+    )
+    for evaluator_name, evaluator in experiment.evaluators.items():
+        evaluator.check(f"config.evaluators.{evaluator_name}", experiment)
+    experiment.checkpoint.check(experiment)
+
+
+def _explained(what: str, function: Callable[[], Any]) -> Any:
+    """Calls `function`; says of an error what it concerns and, below archs/, where it arose."""
+    try:
+        return function()
+    except UserError:
+        raise
+    except (ValueError, TypeError, AssertionError, ZeroDivisionError) as error:
+        message = " ".join(str(error).split())
+        raise UserError(f"{what}: {message}{_place(error)}") from error
+
+
+def _place(error: BaseException) -> str:
+    """The last line of the project's own code that led to the error, if it lies in an architecture."""
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename).is_relative_to(PROJECT / "archs")
+    ]
+    return f" ({Path(own[-1].filename).relative_to(PROJECT)}:{own[-1].lineno})" if own else ""

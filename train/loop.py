@@ -1,0 +1,375 @@
+"""The one loop: batch -> step -> state and metrics; now and then evaluators and a checkpoint.
+
+It reads metrics one interval late, so that the device never waits for the host, except before a checkpoint: no state is
+saved before all metrics that led to it were read as finite.
+"""
+
+import dataclasses
+import json
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from train import config as configs
+from train import evaluators, provenance, writers
+from train import mesh as meshes
+from train.checkpoint import Checkpoints
+from train.data import TrainingBatches, on_devices
+from train.errors import Diverged, Stopped, UserError
+from train.experiment import Experiment, build
+from train.step import CompiledSteps, TrainState, compile_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How a run ended, as written to `result.json`.
+
+    Attributes:
+        digest: of the config.
+        step: updates done.
+        metrics: the last value of every number that evaluators report.
+        step_time: seconds for one update, on average after the first.
+        wall_time: seconds from start to end of the (last part of the) run, compilation included.
+    """
+
+    digest: str
+    step: int
+    metrics: Mapping[str, float]
+    step_time: float | None
+    wall_time: float
+
+
+def train(
+    config: ConfigDict,
+    workdir: str | epath.Path,
+    *,
+    writer: writers.Writer | None = None,
+    profile: tuple[int, int] | None = None,
+) -> Result:
+    """Carries out the run that `config` describes in `workdir`, resuming one that was interrupted there.
+
+    Args:
+        config: a resolved config.
+        workdir: a folder, local or in a bucket; it gets config.json, provenance.json, metrics.jsonl, checkpoints/ and, at
+            the end, result.json. If that is there already, nothing is done.
+        writer: gets every row of the log, besides metrics.jsonl.
+        profile: first and last update that a trace in `workdir/profile` covers.
+    Raises:
+        UserError: the config is wrong, or `workdir` holds a run with another one.
+        Diverged: a loss, gradient or update was not finite.
+        Stopped: SIGTERM or SIGINT; the state is saved.
+    """
+    folder = epath.Path(workdir)
+    experiment = build(config)
+    mesh = experiment.mesh_shape.build()
+    meshes.check_batch_size(mesh, experiment.data.batch_size, experiment.recipe.optimizer.accumulate_steps)
+    _refuse_other_run(folder, config)
+    if (result := finished(folder, config)) is not None:
+        return result
+    extra = _extra_writers(experiment, folder) if jax.process_index() == 0 else []
+    _describe_run(folder, experiment)
+    with jax.set_mesh(mesh), jax.default_matmul_precision(experiment.run.matmul_precision):
+        return _Training(experiment, mesh, folder, [*extra, *([writer] if writer else [])], profile).run()
+
+
+def finished(folder: epath.Path, config: ConfigDict) -> Result | None:
+    """The result of `config` in `folder`, if that run is complete."""
+    file = folder / "result.json"
+    if not file.exists():
+        return None
+    result = Result(**json.loads(file.read_text()))
+    return result if result.digest == configs.digest(config) else None
+
+
+class _Training:
+    """One run from its start, or from its last checkpoint, to its end."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        mesh: jax.sharding.Mesh,
+        folder: epath.Path,
+        extra: list[writers.Writer],
+        profile: tuple[int, int] | None,
+    ):
+        self.started = time.monotonic()
+        self.experiment = experiment
+        self.mesh = mesh
+        self.folder = folder
+        self.extra = extra
+        self.profile = profile
+        self.steps = experiment.run.steps
+        self.compiled: CompiledSteps = compile_steps(experiment.recipe, mesh, experiment.spec)
+        self.evaluations: dict[str, float] = {}
+
+    def run(self) -> Result:
+        config = configs.to_json(self.experiment.config)
+        with (
+            Checkpoints(self.folder, self.experiment.checkpoint, config) as self.checkpoints,
+            _Signals() as self.signals,
+        ):
+            state = self.checkpoints.restore(self.compiled.abstract_state)
+            if state is None:
+                state = self.compiled.init(self.experiment.run.seed)
+            done = int(state.step)
+            self._recall_evaluations(done)
+            with writers.Writers(self._writers(done)) as self.writer:
+                self.meter = _Meter(self.experiment, self.writer, self.checkpoints)
+                with _Profile(self.folder, self.profile) as self.profiler:
+                    self._advance(state, done)
+        return self._finish()
+
+    def _writers(self, done: int) -> list[writers.Writer]:
+        if jax.process_index() != 0:
+            return []
+        return [writers.JsonLines(self.folder, done), *self.extra]
+
+    def _recall_evaluations(self, done: int) -> None:
+        """Numbers measured before the run was interrupted."""
+        for row in writers.read_rows(self.folder):
+            if row["step"] <= done:
+                self.evaluations |= {key: value for key, value in row.items() if _is_evaluation(key)}
+
+    def _advance(self, state: TrainState, done: int) -> None:
+        """All updates from `done` on."""
+        rows = meshes.local_rows(self.mesh, self.experiment.data.batch_size)
+        seed = self.experiment.run.seed
+        batches = TrainingBatches(self.experiment.data, self.experiment.view, seed, self.steps, rows)
+        for batch in on_devices(batches, self.mesh, start=done):
+            self.profiler.before(done)
+            state, metrics = self.compiled.train(state, batch)
+            done += 1
+            self.meter.add(done, metrics)
+            self.profiler.after(done, metrics)
+            self._between_steps(state, done)
+
+    def _between_steps(self, state: TrainState, done: int) -> None:
+        """What is due after an update: evaluations, a checkpoint, an end by signal."""
+        due = {name: e for name, e in self.experiment.evaluators.items() if evaluators.due(e, done, self.steps)}
+        stop = self.signals.stop_after(done)
+        save = self.experiment.checkpoint.due(done, self.steps) or stop
+        if not (due or save):
+            return
+        self.meter.flush()
+        if due:
+            self._evaluate(due, state, done)
+        if save:
+            self.writer.flush()
+            self.checkpoints.save(done, state, self.evaluations)
+        if stop and done < self.steps:
+            self.checkpoints.wait()
+            raise Stopped(f"saved at step {done} in {self.folder}; resume with the same command")
+        self.meter.resume()
+
+    def _evaluate(self, due: Mapping[str, Any], state: TrainState, done: int) -> None:
+        evaluation = evaluators.Evaluation(self.experiment, self.mesh, self.compiled.evaluate, state)
+        numbers = evaluation.run(due)
+        self.evaluations |= numbers
+        self.writer.write({"step": done, **numbers})
+
+    def _finish(self) -> Result:
+        result = Result(
+            digest=configs.digest(self.experiment.config),
+            step=self.steps,
+            metrics=self.evaluations,
+            step_time=self.meter.mean_step_time,
+            wall_time=time.monotonic() - self.started,
+        )
+        if jax.process_index() == 0:
+            write_json(self.folder / "result.json", dataclasses.asdict(result))
+        return result
+
+
+class _Meter:
+    """Collects the metrics of updates and reports their means, one interval late."""
+
+    def __init__(self, experiment: Experiment, writer: writers.Writers, checkpoints: Checkpoints):
+        self._every = experiment.run.log_every
+        self._batch_size = experiment.data.batch_size
+        self._writer = writer
+        self._checkpoints = checkpoints
+        self._current: list[dict[str, Any]] = []
+        self._waiting: tuple[int, list[dict[str, Any]]] | None = None
+        self._compiled = False
+        self._done = 0
+        self._timed_steps, self._timed_seconds = 0, 0.0
+        self.resume()
+
+    @property
+    def mean_step_time(self) -> float | None:
+        return self._timed_seconds / self._timed_steps if self._timed_steps else None
+
+    def add(self, done: int, metrics: dict[str, Any]) -> None:
+        self._done = done
+        self._current.append(metrics)
+        if not self._compiled:  # The first update compiles; timing starts after it.
+            jax.block_until_ready(metrics)
+            self._compiled = True
+            self.resume(skip=1)
+        elif done % self._every == 0:
+            self._report()
+            self._waiting, self._current = (done, self._current), []
+
+    def flush(self) -> None:
+        """Reports everything, waiting for the device."""
+        if self._current:
+            jax.block_until_ready(self._current[-1])
+        steps = self._untimed_steps()
+        seconds = time.monotonic() - self._since
+        step_time = seconds / steps if steps > 0 else None
+        self._timed_steps += steps
+        self._timed_seconds += seconds if steps else 0.0
+        self._report(step_time)
+        if self._current:
+            self._waiting, self._current = (self._done, self._current), []
+            self._report(step_time)
+
+    def resume(self, skip: int = 0) -> None:
+        """Starts the clock, at the start and after a pause for something else than training."""
+        self._since = self._mark = time.monotonic()
+        self._skip = skip
+
+    def _untimed_steps(self) -> int:
+        waiting = len(self._waiting[1]) if self._waiting else 0
+        return waiting + len(self._current) - self._skip
+
+    def _report(self, step_time: float | None = None) -> None:
+        """Reads the interval that waits: on a busy device it ended about now."""
+        if self._waiting is None:
+            return
+        done, interval = self._waiting
+        self._waiting = None
+        values = jax.device_get(interval)
+        now = time.monotonic()
+        if step_time is None:
+            step_time = (now - self._mark) / len(values)
+        self._mark = now
+        self._refuse_nonfinite(values)
+        row: dict[str, float] = {
+            f"train/{name}": _mean(values, name) for name in values[0] if name != "first_nonfinite"
+        }
+        self._writer.write(
+            {"step": done, **row, "step_time": step_time, "examples_per_second": self._batch_size / step_time}
+        )
+
+    def _refuse_nonfinite(self, values: list[dict[str, Any]]) -> None:
+        """Raises Diverged if any of the updates read met a number that is not finite."""
+        for metrics in values:
+            if metrics["first_nonfinite"]:
+                rate = metrics["learning_rate"][0]
+                latest = self._checkpoints.latest()
+                good = self._checkpoints.path(latest) if latest is not None else "none"
+                raise Diverged(
+                    f"loss, gradient or update is not finite at step {int(metrics['first_nonfinite'])} "
+                    f"(learning rate {rate:.3g}); last good checkpoint: {good}"
+                )
+
+
+def _mean(values: list[dict[str, Any]], name: str) -> float:
+    """The mean over an interval, from pairs of sums and counts."""
+    pairs = np.asarray([metrics[name] for metrics in values], np.float64)
+    total, count = pairs.sum(0)
+    return float(total / count) if count else float("nan")
+
+
+class _Signals:
+    """Notes SIGTERM and SIGINT instead of dying; a second SIGINT ends the program as usual."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "_Signals":
+        # With several processes, JAX's preemption service catches SIGTERM and finds a step that all of them can reach.
+        if threading.current_thread() is threading.main_thread() and jax.process_count() == 1:
+            self._before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: Any) -> None:
+        if self._asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._asked = True
+
+    def stop_after(self, done: int) -> bool:
+        """Whether the run must end after this update, the same answer in all processes."""
+        return multihost_utils.reached_preemption_sync_point(done) if jax.process_count() > 1 else self._asked
+
+
+class _Profile:
+    """Writes a trace of the updates from START to STOP."""
+
+    def __init__(self, folder: epath.Path, window: tuple[int, int] | None):
+        self._folder = folder / "profile"
+        self._window = window
+        self._running = False
+
+    def __enter__(self) -> "_Profile":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._running:
+            jax.profiler.stop_trace()
+
+    def before(self, done: int) -> None:
+        if self._window is not None and done + 1 == self._window[0]:
+            jax.profiler.start_trace(str(self._folder))
+            self._running = True
+
+    def after(self, done: int, metrics: Any) -> None:
+        if self._running and self._window is not None and done == self._window[1]:
+            jax.block_until_ready(metrics)
+            jax.profiler.stop_trace()
+            self._running = False
+
+
+def _is_evaluation(name: str) -> bool:
+    return "/" in name and not name.startswith("train/")
+
+
+def _refuse_other_run(folder: epath.Path, config: ConfigDict) -> None:
+    """A folder holds one run: going on with another config would mix two."""
+    file = folder / "config.json"
+    if not file.exists():
+        return
+    if changed := configs.differences(json.loads(file.read_text()), configs.to_json(config)):
+        raise UserError(
+            f"{folder} holds a run with another config; these fields differ: {'; '.join(changed)}. "
+            "Take another --workdir, or give the same config."
+        )
+
+
+def _describe_run(folder: epath.Path, experiment: Experiment) -> None:
+    """Writes what the run is and where it runs."""
+    run = experiment.run
+    description = provenance.collect(seed=run.seed, matmul_precision=run.matmul_precision)
+    if jax.process_index() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "config.json", configs.to_json(experiment.config))
+        write_json(folder / "provenance.json", description)
+
+
+def write_json(file: epath.Path, values: Any) -> None:
+    """Writes a whole file or none."""
+    new = file.parent / f"{file.name}.new"
+    new.write_text(json.dumps(values, indent=2) + "\n")
+    new.replace(file)
+
+
+def _extra_writers(experiment: Experiment, folder: epath.Path) -> list[writers.Writer]:
+    known = {
+        "tensorboard": lambda: writers.TensorBoard(folder),
+        "wandb": lambda: writers.WandB(folder, configs.to_json(experiment.config)),
+    }
+    return [known[name]() for name in experiment.run.writers]

@@ -1,0 +1,36 @@
+"""Mean squared error."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from train import objectives
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """Reads `target` [B, outputs]; the model gives as many numbers."""
+
+    reads = ("target",)
+
+    def loss(
+        self,
+        model: nn.Module,
+        variables: Mapping[str, Any],
+        batch: objectives.Batch,
+        *,
+        rngs: Any,
+        train: bool,
+    ) -> tuple[Array, objectives.Metrics, Any]:
+        predictions, mutated = objectives.apply(model, variables, batch, rngs=rngs, train=train)
+        if predictions.shape != batch["target"].shape:
+            raise ValueError(
+                f"the model gives {predictions.shape} but the targets are {batch['target'].shape}; set num_classes"
+            )
+        errors = jnp.mean(jnp.square(predictions - batch["target"]), axis=-1)
+        metrics = {"loss": objectives.weighted(errors, objectives.valid_rows(batch))}
+        return objectives.mean(metrics["loss"]), metrics, mutated
