@@ -6,16 +6,12 @@ saved before all metrics that led to it were read as finite.
 
 import dataclasses
 import json
-import signal
-import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 from etils import epath
-from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from train import config as configs
@@ -23,8 +19,11 @@ from train import evaluators, provenance, writers
 from train import mesh as meshes
 from train.checkpoint import Checkpoints
 from train.data import TrainingBatches, on_devices
-from train.errors import Diverged, Stopped, UserError
+from train.errors import Stopped, UserError
 from train.experiment import Experiment, build
+from train.meter import Meter
+from train.profile import Profile
+from train.signals import Signals
 from train.step import CompiledSteps, TrainState, compile_steps
 
 
@@ -58,8 +57,8 @@ def train(
 
     Args:
         config: a resolved config.
-        workdir: a folder, local or in a bucket; it gets config.json, provenance.json, metrics.jsonl, checkpoints/ and, at
-            the end, result.json. If that is there already, nothing is done.
+        workdir: a folder, local or in a bucket; it gets config.json, provenance.json, metrics.jsonl, checkpoints/ and,
+            at the end, result.json. If that is there already, nothing is done.
         writer: gets every row of the log, besides metrics.jsonl.
         profile: first and last update that a trace in `workdir/profile` covers.
     Raises:
@@ -114,7 +113,7 @@ class _Training:
         config = configs.to_json(self.experiment.config)
         with (
             Checkpoints(self.folder, self.experiment.checkpoint, config) as self.checkpoints,
-            _Signals() as self.signals,
+            Signals() as self.signals,
         ):
             state = self.checkpoints.restore(self.compiled.abstract_state)
             if state is None:
@@ -122,8 +121,8 @@ class _Training:
             done = int(state.step)
             self._recall_evaluations(done)
             with writers.Writers(self._writers(done)) as self.writer:
-                self.meter = _Meter(self.experiment, self.writer, self.checkpoints)
-                with _Profile(self.folder, self.profile) as self.profiler:
+                self.meter = Meter(self.experiment, self.writer, self.checkpoints)
+                with Profile(self.folder, self.profile) as self.profiler:
                     self._advance(state, done)
         return self._finish()
 
@@ -188,152 +187,6 @@ class _Training:
         return result
 
 
-class _Meter:
-    """Collects the metrics of updates and reports their means, one interval late."""
-
-    def __init__(self, experiment: Experiment, writer: writers.Writers, checkpoints: Checkpoints):
-        self._every = experiment.run.log_every
-        self._batch_size = experiment.data.batch_size
-        self._writer = writer
-        self._checkpoints = checkpoints
-        self._current: list[dict[str, Any]] = []
-        self._waiting: tuple[int, list[dict[str, Any]]] | None = None
-        self._compiled = False
-        self._done = 0
-        self._timed_steps, self._timed_seconds = 0, 0.0
-        self.resume()
-
-    @property
-    def mean_step_time(self) -> float | None:
-        return self._timed_seconds / self._timed_steps if self._timed_steps else None
-
-    def add(self, done: int, metrics: dict[str, Any]) -> None:
-        self._done = done
-        self._current.append(metrics)
-        if not self._compiled:  # The first update compiles; timing starts after it.
-            jax.block_until_ready(metrics)
-            self._compiled = True
-            self.resume(skip=1)
-        elif done % self._every == 0:
-            self._report()
-            self._waiting, self._current = (done, self._current), []
-
-    def flush(self) -> None:
-        """Reports everything, waiting for the device."""
-        if self._current:
-            jax.block_until_ready(self._current[-1])
-        steps = self._untimed_steps()
-        seconds = time.monotonic() - self._since
-        step_time = seconds / steps if steps > 0 else None
-        self._timed_steps += steps
-        self._timed_seconds += seconds if steps else 0.0
-        self._report(step_time)
-        if self._current:
-            self._waiting, self._current = (self._done, self._current), []
-            self._report(step_time)
-
-    def resume(self, skip: int = 0) -> None:
-        """Starts the clock, at the start and after a pause for something else than training."""
-        self._since = self._mark = time.monotonic()
-        self._skip = skip
-
-    def _untimed_steps(self) -> int:
-        waiting = len(self._waiting[1]) if self._waiting else 0
-        return waiting + len(self._current) - self._skip
-
-    def _report(self, step_time: float | None = None) -> None:
-        """Reads the interval that waits: on a busy device it ended about now."""
-        if self._waiting is None:
-            return
-        done, interval = self._waiting
-        self._waiting = None
-        values = jax.device_get(interval)
-        now = time.monotonic()
-        if step_time is None:
-            step_time = (now - self._mark) / len(values)
-        self._mark = now
-        self._refuse_nonfinite(values)
-        row: dict[str, float] = {
-            f"train/{name}": _mean(values, name) for name in values[0] if name != "first_nonfinite"
-        }
-        self._writer.write(
-            {"step": done, **row, "step_time": step_time, "examples_per_second": self._batch_size / step_time}
-        )
-
-    def _refuse_nonfinite(self, values: list[dict[str, Any]]) -> None:
-        """Raises Diverged if any of the updates read met a number that is not finite."""
-        for metrics in values:
-            if metrics["first_nonfinite"]:
-                rate = metrics["learning_rate"][0]
-                latest = self._checkpoints.latest()
-                good = self._checkpoints.path(latest) if latest is not None else "none"
-                raise Diverged(
-                    f"loss, gradient or update is not finite at step {int(metrics['first_nonfinite'])} "
-                    f"(learning rate {rate:.3g}); last good checkpoint: {good}"
-                )
-
-
-def _mean(values: list[dict[str, Any]], name: str) -> float:
-    """The mean over an interval, from pairs of sums and counts."""
-    pairs = np.asarray([metrics[name] for metrics in values], np.float64)
-    total, count = pairs.sum(0)
-    return float(total / count) if count else float("nan")
-
-
-class _Signals:
-    """Notes SIGTERM and SIGINT instead of dying; a second SIGINT ends the program as usual."""
-
-    def __init__(self) -> None:
-        self._asked = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "_Signals":
-        # With several processes, JAX's preemption service catches SIGTERM and finds a step that all of them can reach.
-        if threading.current_thread() is threading.main_thread() and jax.process_count() == 1:
-            self._before = {s: signal.signal(s, self._note) for s in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: Any) -> None:
-        if self._asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self._asked = True
-
-    def stop_after(self, done: int) -> bool:
-        """Whether the run must end after this update, the same answer in all processes."""
-        return multihost_utils.reached_preemption_sync_point(done) if jax.process_count() > 1 else self._asked
-
-
-class _Profile:
-    """Writes a trace of the updates from START to STOP."""
-
-    def __init__(self, folder: epath.Path, window: tuple[int, int] | None):
-        self._folder = folder / "profile"
-        self._window = window
-        self._running = False
-
-    def __enter__(self) -> "_Profile":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._running:
-            jax.profiler.stop_trace()
-
-    def before(self, done: int) -> None:
-        if self._window is not None and done + 1 == self._window[0]:
-            jax.profiler.start_trace(str(self._folder))
-            self._running = True
-
-    def after(self, done: int, metrics: Any) -> None:
-        if self._running and self._window is not None and done == self._window[1]:
-            jax.block_until_ready(metrics)
-            jax.profiler.stop_trace()
-            self._running = False
-
-
 def _is_evaluation(name: str) -> bool:
     return "/" in name and not name.startswith("train/")
 
@@ -368,7 +221,7 @@ def write_json(file: epath.Path, values: Any) -> None:
 
 
 def _extra_writers(experiment: Experiment, folder: epath.Path) -> list[writers.Writer]:
-    known = {
+    known: dict[str, Callable[[], writers.Writer]] = {
         "tensorboard": lambda: writers.TensorBoard(folder),
         "wandb": lambda: writers.WandB(folder, configs.to_json(experiment.config)),
     }

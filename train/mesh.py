@@ -156,9 +156,8 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def local_rows(mesh: Mesh, batch_size: int) -> slice:
     """The contiguous rows of a global batch that the devices of this process hold."""
     sharding = NamedSharding(mesh, PartitionSpec(("data", "fsdp")))
-    rows = [
-        index[0].indices(batch_size)[:2] for index in sharding.addressable_devices_indices_map((batch_size,)).values()
-    ]
+    parts = sharding.addressable_devices_indices_map((batch_size,)).values()
+    rows = [part[0].indices(batch_size)[:2] for part in parts if part is not None]
     return slice(min(start for start, _ in rows), max(stop for _, stop in rows))
 
 
@@ -171,7 +170,7 @@ def put_batch(mesh: Mesh, batch: dict[str, np.ndarray], rows: slice, batch_size:
         if jax.process_count() == 1:
             return jax.device_put(local, sharding)
 
-        def part(index: tuple[slice, ...]) -> np.ndarray:
+        def part(index: Any) -> np.ndarray:
             start, stop, _ = index[0].indices(batch_size)
             return local[(slice(start - rows.start, stop - rows.start), *index[1:])]
 

@@ -3,8 +3,8 @@
     optimizer = {"name": "adamw", "learning_rate": 1e-3, "weight_decay": 0.05, "clip_norm": 1.0,
                  "schedule": {"name": "cosine", "warmup_steps": 100}}
 
-`name` is any Optax optimizer that takes a learning rate (adam, adamw, sgd, lamb, adafactor, lion …); its other arguments
-are splatted into it. Momentum is `name="sgd", momentum=0.9`, as in Optax.
+`name` is any Optax optimizer that takes a learning rate (adam, adamw, sgd, lamb, adafactor, lion …); its other
+arguments are splatted into it. Momentum is `name="sgd", momentum=0.9`, as in Optax.
 """
 
 import dataclasses
@@ -87,7 +87,7 @@ def fields(name: str) -> dict[str, Field]:
 
 
 def schedule_fields(name: str | None) -> dict[str, Field]:
-    """The fields of `config.optimizer.schedule`: the arguments of the schedule `name` (constant if None), and warm-up."""
+    """The fields of `config.optimizer.schedule`: warm-up, and the arguments of the schedule `name` (None: constant)."""
     name = name or "constant"
     if name not in SCHEDULES:
         raise UserError(f"config.optimizer.schedule.name: {name!r} does not exist; {nearest(name, SCHEDULES)}")
@@ -98,7 +98,7 @@ def schedule_fields(name: str | None) -> dict[str, Field]:
 def build(section: Mapping[str, Any]) -> Optimizer:
     """An `Optimizer` from the arguments of its section."""
     own = {field.name for field in dataclasses.fields(Optimizer)}
-    arguments = FrozenDict({key: value for key, value in section.items() if key not in own})
+    arguments: Mapping[str, Any] = FrozenDict({key: value for key, value in section.items() if key not in own})
     return Optimizer(arguments=arguments, **{key: value for key, value in section.items() if key in own})
 
 
@@ -123,7 +123,7 @@ def constant(peak: float, steps: int) -> optax.Schedule:
 
 
 def cosine(peak: float, steps: int, final_fraction: float = 0.0) -> optax.Schedule:
-    """Half a cosine from the peak down to `final_fraction` of it at the last step (Loshchilov & Hutter, 2016, eq. 5)."""
+    """Half a cosine from the peak to `final_fraction` of it at the last step (Loshchilov & Hutter, 2016, eq. 5)."""
     return optax.cosine_decay_schedule(peak, steps, alpha=final_fraction)
 
 

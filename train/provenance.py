@@ -17,10 +17,11 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "nump
 def collect(*, seed: int, matmul_precision: str) -> dict[str, Any]:
     """What is written beside every run as `provenance.json`."""
     devices = jax.devices()
+    # Where code was pushed without its repository, whoever pushed it tells the commit.
+    commit = os.environ.get("ARCHS_GIT_COMMIT") or _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     return {
-        # Where code was pushed without its repository, whoever pushed it tells the commit.
-        "git_commit": os.environ.get("ARCHS_GIT_COMMIT")
-        or _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"),
+        "git_commit": commit.removesuffix("-dirty") if commit else None,
+        "git_dirty": commit.endswith("-dirty") if commit else None,
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "device_platform": devices[0].platform,

@@ -69,7 +69,7 @@ class TrainState(flax.struct.PyTreeNode):
     first_nonfinite: Int[Array, ""]
 
 
-def init(recipe: Recipe, seed: UInt32[Array, ""], inputs: Mapping[str, Array]) -> TrainState:
+def init(recipe: Recipe, seed: UInt32[Array, ""], inputs: Mapping[str, Any]) -> TrainState:
     """A fresh state; `inputs` decide shapes only."""
     key = jax.random.fold_in(jax.random.key(seed), INIT)
     variables = dict(recipe.model.init(key, **inputs, train=False))
@@ -135,7 +135,7 @@ def _gradients(
     batch: Mapping[str, Array],
     key: PRNGKeyArray,
     gather: Gather,
-) -> tuple[PyTree, objectives.Metrics, dict[str, PyTree]]:
+) -> tuple[PyTree, objectives.Metrics, Mapping[str, PyTree]]:
     def loss(params: PyTree) -> tuple[Array, Any]:
         variables = {"params": gather(params), **model_state}
         value, metrics, mutated = recipe.objective.loss(

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 Batch = Mapping[str, Any]
-Metrics = dict[str, tuple[Array, Array]]
+Metrics = dict[str, Any]  # Pairs (sum, count) of arrays.
 
 
 def input_names(model: nn.Module) -> dict[str, bool]:
