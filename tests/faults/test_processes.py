@@ -1,0 +1,81 @@
+"""Two processes joined over loopback compute the curve of one, and stop together when one is told to."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.train.runs import rows
+from train.errors import STOPPED
+
+FLAGS = [
+    "--config=configs/digits.py:mlp",
+    "--config.model.normalization=batch",
+    "--config.model.dropout_rate=0.2",
+    "--config.data.augmentation.random_shift.pixels=1",
+    "--config.data.batch_size=32",
+    "--config.log_every=1",
+    "--config.evaluators.accuracy.every=10",
+]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def start(folder: Path, processes: int, *flags: str) -> list[subprocess.Popen]:
+    port = free_port()
+    started = []
+    for number in range(processes):
+        job = {
+            "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+            "JAX_NUM_PROCESSES": str(processes),
+            "JAX_PROCESS_ID": str(number),
+        }
+        command = [sys.executable, "-m", "train", *FLAGS, *flags, f"--workdir={folder}"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        started.append(subprocess.Popen(command, env={**os.environ, **(job if processes > 1 else {})}, **pipes))
+    return started
+
+
+def finish(processes: list[subprocess.Popen], code: int = 0) -> None:
+    for process in processes:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == code, output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", [[], ["--config.mesh.data=1", "--config.mesh.model=2"]], ids=["data", "tensor"])
+def test_two_processes_compute_the_curve_of_one(tmp_path, mesh):
+    finish(start(tmp_path / "one", 1, "--config.steps=20"))
+    finish(start(tmp_path / "two", 2, "--config.steps=20", *mesh))
+    assert json.loads((tmp_path / "two" / "provenance.json").read_text())["process_count"] == 2
+    one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
+    assert [row.keys() for row in one] == [row.keys() for row in two]
+    for ours, theirs in zip(one, two, strict=True):
+        np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-4)
+        if "train/loss" in ours:
+            np.testing.assert_allclose(ours["train/loss"], theirs["train/loss"], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_all_processes_stop_where_one_is_told_to(tmp_path):
+    folder = tmp_path / "run"
+    flags = ["--config.steps=4000", "--config.checkpoint.every=20"]
+    processes = start(folder, 2, *flags)
+    while not (folder / "checkpoints" / "40").exists():
+        assert all(process.poll() is None for process in processes)
+        time.sleep(0.05)
+    processes[1].send_signal(signal.SIGTERM)
+    finish(processes, STOPPED)
+    stopped_at = max(int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdigit())
+    assert 40 <= stopped_at < 4000
