@@ -26,11 +26,11 @@ help() {
                              push this code to every worker of a TPU VM and run VERB on all of them
 
 Examples:
-  ./launch.sh train --config=configs/digits.py:lenet --config.optimizer.learning_rate=1e-3 --workdir=runs/lenet
+  ./launch.sh train --config=configs/quickstart.py:lenet --config.optimizer.learning_rate=1e-3 --workdir=runs/lenet
   ./launch.sh inspect --model=vit --variant=B/16
   ./launch.sh test tests/archs -k lenet
-  ./launch.sh tpu my-pod --zone=us-central2-b -- train --config=configs/digits.py:vit --workdir=gs://bucket/vit
-  srun ./launch.sh train --config=configs/digits.py:vit --workdir=/shared/vit      (the tasks form one job)
+  ./launch.sh tpu my-pod --zone=us-central2-b -- train --config=configs/quickstart.py:vit --workdir=gs://bucket/vit
+  srun ./launch.sh train --config=configs/quickstart.py:vit --workdir=/shared/vit      (the tasks form one job)
 
 Every command takes --help. Paths are relative to the directory of launch.sh.
 

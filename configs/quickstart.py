@@ -12,20 +12,21 @@ from configs import common
 
 MODELS: dict[str, dict[str, Any]] = {
     "mlp": {"name": "mlp", "hidden_sizes": (256, 256), "dropout_rate": 0.1},
-    "lenet": {"name": "lenet", "variant": "modern"},
+    "lenet": {"name": "lenet", "variant": "modern", "dropout_rate": 0.25},
     "rnn": {"name": "rnn", "variant": "lstm", "hidden_size": 128},
     "vit": {
         "name": "vit",
-        "patch_size": 2,
+        "patch_size": 4,
         "hidden_size": 64,
         "num_layers": 3,
         "num_heads": 4,
         "mlp_size": 128,
+        "dropout_rate": 0.1,
         "pool": "mean",
     },
 }
 VARIANTS = tuple(MODELS)
-LEARNING_RATES = {"mlp": 3e-3, "lenet": 3e-3, "rnn": 3e-3, "vit": 3e-3}
+LEARNING_RATES = {"mlp": 3e-3, "lenet": 3e-3, "rnn": 5e-3, "vit": 3e-3}
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -33,7 +34,7 @@ def get_config(argument: str = "") -> ConfigDict:
     return ConfigDict(
         {
             "model": {**MODELS[name], "num_classes": 10},
-            "objective": {"name": "classification"},
+            "objective": {"name": "classification", "label_smoothing": 0.1},
             "data": {
                 "source": {"name": "digits"},
                 "batch_size": 64,
@@ -48,6 +49,6 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             "evaluators": {"accuracy": {"every": 100}},
             "log_every": 50,
-            "steps": 800,
+            "steps": 600,
         }
     )

@@ -11,7 +11,7 @@ import importlib.util
 import json
 import re
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +56,13 @@ def load(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """
     flags_given = [re.sub(r"^(--)?(config\.)?", "", override) for override in overrides]
     config = _read(path)
-    _apply_choices(config, flags_given)
-    return resolve(config, flags_given)
+    return _resolve(config, flags_given)
 
 
-def resolve(config: ConfigDict, overrides: Sequence[str] = ()) -> ConfigDict:
+def _resolve(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
     """Completes `config` from the targets of its sections, applies the overrides, checks and locks it."""
-    config = ConfigDict(config.to_dict())
-    fields = dict(_complete(config))
+    replaced = _apply_choices(config, overrides)
+    fields = dict(_complete(config, replaced))
     config = _apply_overrides(config, overrides)
     for path, field in fields.items():
         _check(path, field, config)
@@ -82,9 +81,7 @@ def to_json(config: ConfigDict) -> dict[str, Any]:
 
 def from_json(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> ConfigDict:
     """A resolved config from what `to_json` gave, with overrides as in `load`."""
-    config = ConfigDict(_tuples(values))
-    _apply_choices(config, overrides)
-    return resolve(config, overrides)
+    return _resolve(ConfigDict(_tuples(values)), overrides)
 
 
 def digest(config: ConfigDict) -> str:
@@ -115,15 +112,22 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 # Completion: which target describes which section.
 
 
-def _complete(config: ConfigDict) -> Iterator[tuple[str, Field]]:
-    """Adds every missing field to every section of `config`, yielding the path and the description of all fields."""
+def _complete(config: ConfigDict, replaced: Collection[str]) -> Iterator[tuple[str, Field]]:
+    """Adds every missing field to every section of `config`, yielding the path and the description of all fields.
+
+    Sections in `replaced` lose the fields that only their former target had.
+    """
     from train.experiment import Run
 
     for path in SECTIONS:
         _section(config, path)
     yield from _complete_section(config, "", fields_of(Run), children=[path for path in SECTIONS if "." not in path])
     for path, (target, children) in _targets(config):
-        yield from _complete_section(_section(config, path), path, target, children)
+        section = _section(config, path)
+        if path in replaced:
+            for key in set(section) - target.keys() - set(children):
+                del section[key]
+        yield from _complete_section(section, path, target, children)
 
 
 def _targets(config: ConfigDict) -> Iterator[tuple[str, tuple[dict[str, Field], tuple[str, ...]]]]:
@@ -233,15 +237,33 @@ def _typed(value: Any, field: Field) -> Any:
 # Flags.
 
 
-def _apply_choices(config: ConfigDict, overrides: Sequence[str]) -> None:
-    """Sets what decides which fields exist (names, variants, mixers, evaluators) before sections are completed."""
+def _apply_choices(config: ConfigDict, overrides: Sequence[str]) -> set[str]:
+    """Sets what decides which fields exist (names, variants, mixers, evaluators) before sections are completed.
+
+    Returns the sections whose target the overrides replace by another.
+    """
+    replaced = set()
     for override in overrides:
         path, _, value = override.partition("=")
         parent, _, key = path.rpartition(".")
         if key in ("name", "variant", "mixer") and parent:
-            _section(config, parent)[key] = None if value == "None" else value
+            section = _section(config, parent)
+            if key == "name" and section.get("name") != value:
+                replaced.add(parent)
+            section[key] = None if value == "None" else value
         elif parent.startswith(("evaluators.", "data.augmentation.")):
             _section(config, parent)
+        if path == "model.variant":
+            _take_variant(config.model)
+    return replaced
+
+
+def _take_variant(model: ConfigDict) -> None:
+    """A variant that a flag asks for sets its fields, whatever the file says of them."""
+    if model.get("name") in archs.names():
+        for key in archs.variants(model.name).get(model.variant, {}):
+            if key in model:
+                del model[key]
 
 
 def _apply_overrides(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:

@@ -1,7 +1,7 @@
 """What a model costs, before it is trained: parameters, forward FLOPs and training memory, module by module.
 
     python -m train.inspect --model=vit --variant=B/16 [--batch-size=64] [--model.FIELD=VALUE ...] [--json]
-    python -m train.inspect --config=configs/digits.py:lenet [--config.SECTION.FIELD=VALUE ...] [--json]
+    python -m train.inspect --config=configs/quickstart.py:lenet [--config.SECTION.FIELD=VALUE ...] [--json]
 
 Everything is traced on shapes: no parameter is ever allocated, and the largest model takes seconds on a
 laptop. FLOPs are those of one example in evaluation, all operations, multiply-add = 2 (see `train.flops`).

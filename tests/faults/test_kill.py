@@ -23,7 +23,7 @@ OVERRIDES = [
     "log_every=10",
     "steps=600",
 ]
-CONFIG = "configs/digits.py:mlp"
+CONFIG = "configs/quickstart.py:mlp"
 
 
 def start(folder: Path) -> subprocess.Popen:

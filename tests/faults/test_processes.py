@@ -16,7 +16,7 @@ from tests.train.runs import rows
 from train.errors import STOPPED
 
 FLAGS = [
-    "--config=configs/digits.py:mlp",
+    "--config=configs/quickstart.py:mlp",
     "--config.model.normalization=batch",
     "--config.model.dropout_rate=0.2",
     "--config.data.augmentation.random_shift.pixels=1",

@@ -129,7 +129,7 @@ def test_help_lists_the_verbs_and_installs_nothing(checkout, flag):
     assert not checkout.calls()
 
 
-@pytest.mark.parametrize("arguments", [["trian"], ["--config=configs/digits.py"]])
+@pytest.mark.parametrize("arguments", [["trian"], ["--config=configs/quickstart.py"]])
 def test_unknown_verb(checkout, arguments):
     message = one_line(checkout.run(*arguments, status=2).stderr)
     assert arguments[0] in message
@@ -139,7 +139,7 @@ def test_unknown_verb(checkout, arguments):
 
 @pytest.mark.parametrize("verb", ["evaluate", "compare", "inspect", "bench"])
 def test_verbs_are_modules_with_their_arguments_untouched(checkout, verb, tmp_path):
-    arguments = ["--config=configs/digits.py:vit", '--note=it\'s  two "words" $HOME *']
+    arguments = ["--config=configs/quickstart.py:vit", '--note=it\'s  two "words" $HOME *']
     checkout.run(verb, *arguments, cwd=tmp_path, STUB_PROGRAM="import os; print(os.getcwd())")
     assert checkout.runs() == [["-m", f"train.{verb}", *arguments]]
 
@@ -498,7 +498,7 @@ def test_tpu_workers_form_one_job(tmp_path):
         "JAX_PLATFORMS": "cpu",
     }
     workdir = tmp_path / "run"
-    train = ["train", "--config=configs/digits.py:mlp", "--config.steps=4", f"--workdir={workdir}"]
+    train = ["train", "--config=configs/quickstart.py:mlp", "--config.steps=4", f"--workdir={workdir}"]
     command = [ROOT / "launch.sh", "tpu", "demo", "--zone=z", "--", *train]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr

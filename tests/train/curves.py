@@ -48,7 +48,7 @@ MODELS = {
 
 def curve(overrides: list[str], sizes: tuple[int, ...]) -> list[float]:
     """Losses of the first updates on a mesh of the given sizes."""
-    experiment = build(configs.load("configs/digits.py:mlp", overrides))
+    experiment = build(configs.load("configs/quickstart.py:mlp", overrides))
     devices = np.asarray(jax.devices()[: int(np.prod(sizes))]).reshape(sizes)
     mesh = Mesh(devices, meshes.AXES, axis_types=(AxisType.Auto,) * 4)
     steps = compile_steps(experiment.recipe, mesh, experiment.spec)

@@ -14,12 +14,19 @@ from train.checkpoint import Checkpoints
 from train.experiment import build
 from train.mesh import MeshShape
 
-SMALL = ["model.hidden_sizes=8", "model.dropout_rate=0.2", "data.batch_size=16", "steps=20", "log_every=5"]
+SMALL = [
+    "model.hidden_sizes=8",
+    "model.dropout_rate=0.2",
+    "data.batch_size=16",
+    "optimizer.schedule.warmup_steps=0",
+    "steps=20",
+    "log_every=5",
+]
 
 
 def small(*overrides: str) -> ConfigDict:
     """An MLP on digits, for seconds."""
-    return configs.load("configs/digits.py:mlp", [*SMALL, "evaluators.accuracy.every=10", *overrides])
+    return configs.load("configs/quickstart.py:mlp", [*SMALL, "evaluators.accuracy.every=10", *overrides])
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:

@@ -12,15 +12,15 @@ from train.__main__ import main
 from train.errors import USER_ERROR, UserError, run_command
 from train.experiment import build
 
-MLP = "configs/digits.py:mlp"
-VIT = "configs/digits.py:vit"
+MLP = "configs/quickstart.py:mlp"
+VIT = "configs/quickstart.py:vit"
 
 
 def test_completes_what_a_config_does_not_mention():
     config = configs.load(MLP)
     assert config.model.activation == "relu"
     assert config.optimizer.b1 == 0.9
-    assert config.optimizer.schedule.warmup_steps == 0
+    assert config.optimizer.schedule.final_fraction == 0.0
     assert config.mesh.data == -1
     assert config.checkpoint.keep_last == 1
 
@@ -57,12 +57,17 @@ def test_a_choice_brings_its_fields():
     assert "b1" not in config.optimizer
 
 
-def test_a_variant_gives_defaults_and_flags_win():
-    config = configs.load(VIT, ["model.variant=B/16"])
-    assert config.model.variant == "B/16" and config.model.num_layers == configs.load(VIT).model.num_layers
-    raw = ConfigDict({"name": "vit", "variant": "B/16", "num_classes": 10})
-    fields = configs._model_fields(raw)
-    assert fields["hidden_size"].default == 768 and fields["num_layers"].default == 12
+def test_a_variant_by_flag_sets_its_fields_and_other_flags_win():
+    model = configs.load(VIT, ["model.variant=B/16", "model.num_layers=2"]).model
+    assert (model.hidden_size, model.patch_size, model.num_layers) == (768, 16, 2)
+    assert model.pool == "mean", "the file's, of which the variant says nothing"
+
+
+def test_another_target_by_flag_keeps_what_both_have():
+    config = configs.load(MLP, ["model.name=rnn", "optimizer.name=sgd", "objective.name=regression"])
+    assert config.model.dropout_rate == 0.1 and "hidden_sizes" not in config.model
+    assert config.optimizer.learning_rate == 3e-3 and "weight_decay" not in config.optimizer
+    assert list(config.objective) == ["name"]
 
 
 def test_a_mixer_has_a_section_of_its_own():
@@ -95,8 +100,8 @@ def test_differences_name_what_matters():
 
 # The user's mistakes: flags, and what the one line must say.
 MISTAKES = {
-    "unknown config file": (["--config=configs/digts.py"], "did you mean 'configs/digits.py'"),
-    "unknown argument": (["--config=configs/digits.py:lent"], "did you mean 'lenet'"),
+    "unknown config file": (["--config=configs/quikstart.py"], "did you mean 'configs/quickstart.py'"),
+    "unknown argument": (["--config=configs/quickstart.py:lent"], "did you mean 'lenet'"),
     "unknown field": (
         ["--config.model.hiden_sizes=3"],
         "config.model has no field 'hiden_sizes'; did you mean 'hidden_sizes'",
@@ -121,7 +126,7 @@ MISTAKES = {
     ),
     "target the data cannot give": (["--config.objective.name=regression"], "regression reads 'target'"),
     "shape the model cannot read": (
-        ["--config=configs/digits.py:lenet", "--config.data.image_size=None"],
+        ["--config=configs/quickstart.py:lenet", "--config.data.image_size=None"],
         "lenet cannot read image [64, 8, 8, 1]",
     ),
     "no classes": (["--config.model.num_classes=None"], "set num_classes"),

@@ -119,7 +119,7 @@ def test_what_cannot_be_counted_is_said():
 
 
 def test_config_is_inspected_as_it_would_be_trained(capsys):
-    config = ["--config=configs/digits.py:lenet", "--config.data.batch_size=32"]
+    config = ["--config=configs/quickstart.py:lenet", "--config.data.batch_size=32"]
     cost = report(capsys, *config)
     assert cost["parameters"] == 61_706
     assert cost["inputs"] == {"image": [32, 28, 28, 1]}
@@ -180,10 +180,10 @@ def test_a_model_larger_than_memory_is_inspected_in_a_small_process():
         (["--model=mlp", "--varian=x"], "did you mean '--variant'?"),
         (["--model=mlp", "--batch-size=0"], "at least 1"),
         (["--model=mlp", "--batch-size=many"], "--batch-size"),
-        (["--model=mlp", "--config=configs/digits.py"], "not allowed with"),
+        (["--model=mlp", "--config=configs/quickstart.py"], "not allowed with"),
         (["--config=configs/digit.py"], "does not exist"),
-        (["--config=configs/digits.py", "--batch-size=2"], "goes with --model"),
-        (["--config=configs/digits.py", "--config.model.hiden_sizes=2"], "did you mean 'hidden_sizes'?"),
+        (["--config=configs/quickstart.py", "--batch-size=2"], "goes with --model"),
+        (["--config=configs/quickstart.py", "--config.model.hiden_sizes=2"], "did you mean 'hidden_sizes'?"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

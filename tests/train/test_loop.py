@@ -55,7 +55,7 @@ def test_a_run_is_a_function_of_its_config(tmp_path):
 
 def test_another_config_is_refused_in_the_same_folder(tmp_path):
     loop.train(small(), tmp_path)
-    with pytest.raises(UserError, match="optimizer.learning_rate: 0.001 -> 0.5; seed: 0 -> 1"):
+    with pytest.raises(UserError, match="optimizer.learning_rate: 0.003 -> 0.5; seed: 0 -> 1"):
         loop.train(small("seed=1", "optimizer.learning_rate=0.5"), tmp_path)
 
 
@@ -113,14 +113,14 @@ def test_a_state_that_went_bad_is_never_saved(tmp_path):
 
 def test_divergence_ends_the_process_with_3(tmp_path, capsys):
     flags = [f"--config.{flag}" for flag in (*DIVERGING, "steps=5", "model.hidden_sizes=8", "data.batch_size=16")]
-    command = ["--config=configs/digits.py:mlp", *flags, f"--workdir={tmp_path / 'run'}"]
+    command = ["--config=configs/quickstart.py:mlp", *flags, f"--workdir={tmp_path / 'run'}"]
     assert run_command(lambda: main(command)) == DIVERGED
     assert "diverged: loss, gradient or update is not finite at step" in capsys.readouterr().err
 
 
 def test_the_command_prints_progress(tmp_path, capsys):
     command = [
-        "--config=configs/digits.py:mlp",
+        "--config=configs/quickstart.py:mlp",
         "--config.steps=20",
         "--config.log_every=5",
         "--config.model.hidden_sizes=8",

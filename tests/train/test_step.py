@@ -15,7 +15,16 @@ from train.step import train_step
 
 
 def recipe_and_batch(*overrides: str, size: int = 32):
-    config = configs.load("configs/digits.py:mlp", ["model.hidden_sizes=16", f"data.batch_size={size}", *overrides])
+    config = configs.load(
+        "configs/quickstart.py:mlp",
+        [
+            "model.hidden_sizes=16",
+            "model.dropout_rate=0",
+            "optimizer.schedule.warmup_steps=0",
+            f"data.batch_size={size}",
+            *overrides,
+        ],
+    )
     experiment = build(config)
     batch = TrainingBatches(experiment.data, experiment.view, 0, 10, slice(0, size))[0]
     return experiment.recipe, {key: jnp.asarray(value) for key, value in batch.items()}
@@ -116,7 +125,7 @@ def test_bfloat16_computes_with_float32_parameters():
 def test_runs_that_differ_in_the_seed_share_compiled_steps():
     from train.mesh import MeshShape
 
-    experiments = [build(configs.load("configs/digits.py:mlp", [f"seed={seed}"])) for seed in (0, 1)]
+    experiments = [build(configs.load("configs/quickstart.py:mlp", [f"seed={seed}"])) for seed in (0, 1)]
     mesh = MeshShape().build()
     first, second = (step.compile_steps(e.recipe, mesh, e.spec) for e in experiments)
     assert first is second
@@ -124,7 +133,7 @@ def test_runs_that_differ_in_the_seed_share_compiled_steps():
 
 def test_regression_refuses_outputs_of_another_shape():
     config = configs.load(
-        "configs/digits.py:rnn",
+        "configs/quickstart.py:rnn",
         ["data.source.name=adding", "data.source.train_size=64", "objective.name=regression", "model.num_classes=3"],
     )
     config.unlock()
