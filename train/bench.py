@@ -1,4 +1,4 @@
-"""What the loop costs beside the compiled step: python -m train.bench --config=configs/mnist.py:lenet [--rounds=3] [--json].
+"""What the loop costs beside the compiled step: python -m train.bench --config=configs/quickstart.py:lenet [--json].
 
 Each round times the bare step (one batch that is on the device already, again and again) before and after the same
 number of steps of the loop (with its data, log and copies), so that both meet the same machine. The overhead is the

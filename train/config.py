@@ -56,11 +56,12 @@ def load(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """
     flags_given = [re.sub(r"^(--)?(config\.)?", "", override) for override in overrides]
     config = _read(path)
-    return _resolve(config, flags_given)
+    return resolve(config, flags_given)
 
 
-def _resolve(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
-    """Completes `config` from the targets of its sections, applies the overrides, checks and locks it."""
+def resolve(config: ConfigDict, overrides: Sequence[str] = ()) -> ConfigDict:
+    """A copy of `config`, completed from the targets of its sections, overridden, checked and locked."""
+    config = ConfigDict(config.to_dict())
     replaced = _apply_choices(config, overrides)
     fields = dict(_complete(config, replaced))
     config = _apply_overrides(config, overrides)
@@ -81,7 +82,7 @@ def to_json(config: ConfigDict) -> dict[str, Any]:
 
 def from_json(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> ConfigDict:
     """A resolved config from what `to_json` gave, with overrides as in `load`."""
-    return _resolve(ConfigDict(_tuples(values)), overrides)
+    return resolve(ConfigDict(_tuples(values)), overrides)
 
 
 def digest(config: ConfigDict) -> str:

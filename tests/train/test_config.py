@@ -5,7 +5,6 @@ import sys
 
 import pytest
 from flax.core import FrozenDict
-from ml_collections import ConfigDict
 
 from train import config as configs
 from train.__main__ import main
