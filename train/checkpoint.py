@@ -83,7 +83,7 @@ class Checkpoints:
     ):
         import orbax.checkpoint as ocp
 
-        self._folder = folder / "checkpoints"
+        self._folder = folder.resolve() / "checkpoints"  # Orbax takes absolute paths only.
         self._config = dict(config)
         self._read_only = read_only
         self._saving: int | None = None

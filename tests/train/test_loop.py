@@ -31,6 +31,13 @@ def test_a_run_writes_what_it_did(tmp_path):
     assert result.metrics["test/accuracy"] == measured[-1]["test/accuracy"]
 
 
+def test_a_run_may_live_in_a_relative_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    loop.train(small(), "runs/here")
+    assert (tmp_path / "runs" / "here" / "checkpoints" / "20").exists()
+    assert evaluate.evaluate(epath.Path("runs/here"), [])
+
+
 def test_the_log_holds_means_over_its_interval(tmp_path):
     loop.train(small("log_every=1"), tmp_path / "each")
     loop.train(small("log_every=10"), tmp_path / "ten")
