@@ -2,6 +2,13 @@
 
 Every model sees the same examples of scikit-learn's digits, in the same order and as often, under the same optimizer;
 only the learning rate is each model's own.
+
+    ./launch.sh                                                                  (all four, 3 seeds each, and a report)
+    ./launch.sh train --config=configs/quickstart.py:lenet --workdir=runs/lenet  (one)
+
+Learning rates, label smoothing and dropout were chosen on a fifth of the training split (data.validation_fraction=0.2).
+Test accuracy, mean and 95 % interval of seeds 0, 1 and 2: lenet 99.35 ± 0.40 %, mlp 98.61 ± 0.69 %, vit 97.78 ± 1.83 %,
+rnn (an LSTM over rows) 96.94 ± 0.69 %; all twelve runs and the report in under 2 minutes on 2 CPU cores, jax 0.10.2.
 """
 
 from typing import Any

@@ -71,7 +71,10 @@ class CheckpointOptions:
 
 
 class Checkpoints:
-    """The checkpoints of one run, saved in the background; a context manager that waits for the last one."""
+    """The checkpoints of one run in an absolute `folder`, saved in the background.
+
+    A context manager that waits for the last one.
+    """
 
     def __init__(
         self,
@@ -83,7 +86,7 @@ class Checkpoints:
     ):
         import orbax.checkpoint as ocp
 
-        self._folder = folder.resolve() / "checkpoints"  # Orbax takes absolute paths only.
+        self._folder = folder / "checkpoints"
         self._config = dict(config)
         self._read_only = read_only
         self._saving: int | None = None

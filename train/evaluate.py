@@ -12,7 +12,7 @@ import jax
 from etils import epath
 
 from train import config as configs
-from train import evaluators, loop, mesh
+from train import evaluators, mesh, workdir
 from train.checkpoint import Checkpoints
 from train.commands import Parser, split_overrides
 from train.errors import UserError, run_command
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     command.add_argument("--workdir", required=True, help="folder of the run")
     arguments, overrides = split_overrides(command, argv)
     mesh.initialize_distributed()
-    numbers = evaluate(epath.Path(arguments.workdir), overrides)
+    numbers = evaluate(workdir.at(arguments.workdir), overrides)
     if jax.process_index() == 0:
         print(json.dumps(numbers, indent=2))
 
@@ -54,7 +54,7 @@ def evaluate(folder: epath.Path, overrides: list[str]) -> dict[str, float]:
         evaluation = evaluators.Evaluation(experiment, device_mesh, compiled.evaluate, state)
         numbers = evaluation.run(experiment.evaluators)
     if jax.process_index() == 0:
-        loop.write_json(folder / "evaluation.json", {"step": int(state.step), **numbers})
+        workdir.write_json(folder / "evaluation.json", {"step": int(state.step), **numbers})
     return numbers
 
 

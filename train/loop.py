@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from train import config as configs
 from train import evaluators, provenance, writers
 from train import mesh as meshes
+from train import workdir as workdirs
 from train.checkpoint import Checkpoints
 from train.data import TrainingBatches, on_devices
 from train.errors import Stopped, UserError
@@ -66,7 +67,7 @@ def train(
         Diverged: a loss, gradient or update was not finite.
         Stopped: SIGTERM or SIGINT; the state is saved.
     """
-    folder = epath.Path(workdir)
+    folder = workdirs.at(workdir)
     experiment = build(config)
     mesh = experiment.mesh_shape.build()
     meshes.check_batch_size(mesh, experiment.data.batch_size, experiment.recipe.optimizer.accumulate_steps)
@@ -183,7 +184,7 @@ class _Training:
             wall_time=time.monotonic() - self.started,
         )
         if jax.process_index() == 0:
-            write_json(self.folder / "result.json", dataclasses.asdict(result))
+            workdirs.write_json(self.folder / "result.json", dataclasses.asdict(result))
         return result
 
 
@@ -209,15 +210,8 @@ def _describe_run(folder: epath.Path, experiment: Experiment) -> None:
     description = provenance.collect(seed=run.seed, matmul_precision=run.matmul_precision)
     if jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "config.json", configs.to_json(experiment.config))
-        write_json(folder / "provenance.json", description)
-
-
-def write_json(file: epath.Path, values: Any) -> None:
-    """Writes a whole file or none."""
-    new = file.parent / f"{file.name}.new"
-    new.write_text(json.dumps(values, indent=2) + "\n")
-    new.replace(file)
+        workdirs.write_json(folder / "config.json", configs.to_json(experiment.config))
+        workdirs.write_json(folder / "provenance.json", description)
 
 
 def _extra_writers(experiment: Experiment, folder: epath.Path) -> list[writers.Writer]:

@@ -35,7 +35,13 @@ def test_a_run_may_live_in_a_relative_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     loop.train(small(), "runs/here")
     assert (tmp_path / "runs" / "here" / "checkpoints" / "20").exists()
-    assert evaluate.evaluate(epath.Path("runs/here"), [])
+    evaluate.main(["--workdir=runs/here"])
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="is a file"):
+        loop.train(small(), tmp_path / "file")
 
 
 def test_the_log_holds_means_over_its_interval(tmp_path):
