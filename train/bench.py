@@ -21,7 +21,7 @@ from train import loop, provenance
 from train import mesh as meshes
 from train.commands import Parser, split_overrides
 from train.data import TrainingBatches
-from train.errors import run_command
+from train.errors import UserError, run_command
 from train.experiment import Experiment, build
 from train.step import compile_steps
 
@@ -33,6 +33,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     command.add_argument("--rounds", type=int, default=3, help="measurements of each (3)")
     command.add_argument("--json", action="store_true", help="print the numbers with their provenance")
     arguments, overrides = split_overrides(command, argv)
+    for flag, least in (("steps", 8), ("rounds", 1)):
+        if getattr(arguments, flag) < least:
+            raise UserError(f"--{flag}: {getattr(arguments, flag)} is too few; at least {least}.")
     config = configs.load(
         arguments.config, [*overrides, f"steps={arguments.steps}", f"log_every={arguments.steps // 4}"]
     )

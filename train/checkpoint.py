@@ -9,14 +9,15 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 from etils import epath
 from jax.experimental import multihost_utils
 
-from train.errors import UserError
+from train.errors import UserError, nearest
 from train.step import TrainState
 
 if TYPE_CHECKING:
@@ -35,14 +36,14 @@ class CheckpointOptions:
 
     Attributes:
         every: updates between two checkpoints; None saves at the end only (and when a signal stops the run).
-        keep_last: how many of the newest are kept.
+        keep_last: how many of the newest are kept; with one alone, there is nothing to go back to when it is damaged.
         keep_best: how many of the best by `metric` are kept besides.
         metric: what "best" means, a number that an evaluator reports, such as `validation/accuracy`.
         mode: whether a higher (max) or lower (min) metric is better.
     """
 
     every: int | None = None
-    keep_last: int = 1
+    keep_last: int = 2
     keep_best: int = 0
     metric: str = "validation/loss"
     mode: Literal["max", "min"] = "min"
@@ -61,12 +62,18 @@ class CheckpointOptions:
         """Keeping the best needs the metric at every checkpoint."""
         if self.keep_best == 0:
             return
-        split = self.metric.partition("/")[0]
-        every = [e.every for e in experiment.evaluators.values() if e.split == split]
-        if not any(e == self.every or (e and self.every and self.every % e == 0) for e in every):
+        measured: dict[str, list[int | None]] = {}
+        for evaluator in experiment.evaluators.values():
+            for name in evaluator.reports(experiment):
+                measured.setdefault(f"{evaluator.split}/{name}", []).append(evaluator.every)
+        if self.metric not in measured:
             raise UserError(
-                f"config.checkpoint.keep_best: no evaluator measures {self.metric!r} at every checkpoint; "
-                f"give one split={split!r} and an `every` that divides checkpoint.every={self.every}."
+                f"config.checkpoint.metric: no evaluator measures {self.metric!r}; {nearest(self.metric, measured)}"
+            )
+        if not any(e == self.every or (e and self.every and self.every % e == 0) for e in measured[self.metric]):
+            raise UserError(
+                f"config.checkpoint.keep_best: {self.metric!r} is not measured at every checkpoint; give its evaluator "
+                f"an `every` that divides config.checkpoint.every={self.every}."
             )
 
 
@@ -100,6 +107,7 @@ class Checkpoints:
                 read_only=read_only,
                 cleanup_tmp_directories=not read_only,
                 preservation_policy=_preservation(options),
+                best_fn=_score(options) if options.keep_best else None,  # Without it Orbax forgets the metrics.
                 async_options=ocp.AsyncOptions(post_finalization_callback=self._seal_unfinished),
             ),
         )
@@ -138,9 +146,10 @@ class Checkpoints:
         """Returns when what was saved is on disk and sealed."""
         self._manager.wait_until_finished()
 
-    def latest(self) -> int | None:
-        """The newest step on disk."""
-        return self._manager.latest_step()
+    def newest(self) -> str:
+        """Where the newest checkpoint is, or "none"."""
+        step = self._manager.latest_step()
+        return "none" if step is None else str(self.path(step))
 
     def path(self, step: int) -> epath.Path:
         return self._folder / str(step)
@@ -156,14 +165,10 @@ class Checkpoints:
         if jax.process_index() == 0:
             seal = self.path(step) / SEAL
             try:
-                sealed = json.loads(seal.read_text())
-            except FileNotFoundError:
-                problem = "it has no seal"
-            except (ValueError, OSError):
-                problem = "its seal is unreadable"
-            else:
-                changed = _changed(sealed, _digests(self.path(step)))
+                changed = _changed(json.loads(seal.read_text()), _digests(self.path(step)))
                 problem = f"{', '.join(changed)} changed since it was written" if changed else ""
+            except (ValueError, OSError) as error:
+                problem = f"it cannot be read ({error})" if seal.exists() else "it has no seal"
         if jax.process_count() > 1:
             whole = multihost_utils.broadcast_one_to_all(jax.numpy.asarray(problem == ""))
             problem = "" if bool(whole) else problem or "process 0 found it damaged"
@@ -193,12 +198,20 @@ def _preservation(options: CheckpointOptions) -> Any:
 
     policies: list[Any] = [managers.LatestN(options.keep_last)]
     if options.keep_best:
-
-        def metric(metrics: Mapping[str, float]) -> float:
-            return metrics[options.metric]
-
-        policies.append(managers.BestN(get_metric_fn=metric, reverse=options.mode == "min", n=options.keep_best))
+        reverse = options.mode == "min"
+        policies.append(managers.BestN(get_metric_fn=_score(options), reverse=reverse, n=options.keep_best))
     return managers.AnyPreservationPolicy(policies)
+
+
+def _score(options: CheckpointOptions) -> Callable[[Mapping[str, float]], float]:
+    """What ranks checkpoints: one that was saved without a measurement (by a signal) is worse than any other."""
+    worst = -math.inf if options.mode == "max" else math.inf
+
+    def score(metrics: Mapping[str, float]) -> float:
+        value = metrics.get(options.metric, worst)
+        return worst if math.isnan(value) else value
+
+    return score
 
 
 def _digests(folder: epath.Path) -> dict[str, str]:

@@ -39,10 +39,10 @@ SECTIONS = (
 )
 PROJECT = Path(__file__).resolve().parent.parent
 
-# What may change between the parts of one run: it decides how the run is carried out or reported, not what it computes.
-FREE_ON_RESUME = ("log_every", "checkpoint", "evaluators", "mesh", "data.workers", "data.cache")
-# What leaves a finished result as it is.
-FREE_OF_RESULT = ("log_every", "checkpoint", "mesh", "data.workers", "data.cache")
+# What decides how a run is carried out or reported, not what it computes. Between the parts of one run, evaluators may
+# change as well.
+FREE_OF_RESULT = ("log_every", "checkpoint", "mesh", "writers", "data.workers", "data.cache", "data.source.data_dir")
+FREE_ON_RESUME = (*FREE_OF_RESULT, "evaluators")
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -208,7 +208,9 @@ def _complete_section(
     prefix = f"{path}." if path else ""
     for key in section:
         if key not in fields and key not in children:
-            raise UserError(f"config.{path or 'top level'} has no field {key!r}; {nearest(key, [*fields, *children])}")
+            raise UserError(
+                f"{f'config.{path}' if path else 'config'} has no field {key!r}; {nearest(key, [*fields, *children])}"
+            )
     for key, field in fields.items():
         if key in children:
             continue
@@ -341,9 +343,11 @@ def _read(path: str) -> ConfigDict:
     module = module_at(path)
     try:
         config = module.get_config(path.partition(":")[2])
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"{path.partition(':')[0]}: {error}") from error
-    return ConfigDict(config.to_dict())
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{path.partition(':')[0]}: get_config gives a {type(config).__name__}, not a ConfigDict.")
+    return config
 
 
 def module_at(path: str) -> Any:
@@ -369,6 +373,8 @@ def _import(file: Path) -> Any:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise UserError(f"{file}:{error.lineno}: {error.msg}") from error
+    except ImportError as error:
+        raise UserError(f"{file}: {error}") from error
     if not hasattr(module, "get_config"):
         raise UserError(f"{file} defines no get_config(argument): it is not a config file.")
     return module

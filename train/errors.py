@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
 
@@ -33,6 +34,9 @@ def run_command(main: Callable[[], None]) -> int:
         return EXIT_CODES[type(ending)]
     except BrokenPipeError:  # The reader of our output went away (`… | head`): nothing is wrong.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     return DONE
 
 

@@ -45,6 +45,7 @@ def evaluate(folder: epath.Path, overrides: list[str]) -> dict[str, float]:
         raise UserError(f"only evaluators may be changed, not what was trained: {'; '.join(changed)}")
     experiment = build(config)
     device_mesh = experiment.mesh_shape.build()
+    mesh.check_batch_size(device_mesh, experiment.data.batch_size, 1)
     compiled = compile_steps(experiment.recipe, device_mesh, experiment.spec)
     with jax.set_mesh(device_mesh), jax.default_matmul_precision(experiment.run.matmul_precision):
         with Checkpoints(folder, experiment.checkpoint, {}, read_only=True) as checkpoints:

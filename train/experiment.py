@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import numpy as np
 from flax.core import FrozenDict
 from ml_collections import ConfigDict
 
@@ -41,8 +42,8 @@ class Run:
 
     def __post_init__(self) -> None:
         for field, least in (("steps", 1), ("seed", 0), ("log_every", 1)):
-            if getattr(self, field) < least:
-                raise UserError(f"config.{field}: {getattr(self, field)} is out of range; it must be at least {least}.")
+            if not least <= getattr(self, field) < 2**31:
+                raise UserError(f"config.{field}: {getattr(self, field)} is out of range, from {least} to 2^31 - 1.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +153,9 @@ def _check_fit(experiment: Experiment) -> None:
             raise UserError(
                 f"config.objective: {objective} reads {key!r}, but the data ({source}) give {', '.join(spec)}."
             )
+    _check_images(experiment)
+    _check_classes(experiment)
+    _explained("config.optimizer", lambda: experiment.recipe.transformation)
     parts = experiment.recipe.optimizer.accumulate_steps
     if parts < 1 or experiment.data.batch_size % parts:
         raise UserError(
@@ -167,6 +171,25 @@ def _check_fit(experiment: Experiment) -> None:
     for evaluator_name, evaluator in experiment.evaluators.items():
         evaluator.check(f"config.evaluators.{evaluator_name}", experiment)
     experiment.checkpoint.check(experiment)
+
+
+def _check_images(experiment: Experiment) -> None:
+    """Refuses what changes images where there are none: it would do nothing."""
+    data = experiment.data
+    given = data.split("train")[np.zeros(1, int)]
+    if "image" in given:
+        return
+    for field in ("view", "image_size", "permutation_seed", "augmentation"):
+        if getattr(data, field):
+            raise UserError(f"config.data.{field}: the data have no images, but {', '.join(given)}.")
+
+
+def _check_classes(experiment: Experiment) -> None:
+    """Refuses a model with fewer outputs than the data have classes."""
+    classes = experiment.data.source.num_classes
+    outputs = getattr(experiment.model, "num_classes", None)
+    if "label" in experiment.objective.reads and classes and outputs and outputs < classes:
+        raise UserError(f"config.model.num_classes: {outputs} is too few; the data have {classes} classes.")
 
 
 def _explained(what: str, function: Callable[[], Any]) -> Any:

@@ -6,8 +6,9 @@ saved before all metrics that led to it were read as finite.
 
 import dataclasses
 import json
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ from train import mesh as meshes
 from train import workdir as workdirs
 from train.checkpoint import Checkpoints
 from train.data import TrainingBatches, on_devices
-from train.errors import Stopped, UserError
+from train.errors import Diverged, Stopped, UserError
 from train.experiment import Experiment, build
 from train.meter import Meter
 from train.profile import Profile
@@ -71,22 +72,30 @@ def train(
     experiment = build(config)
     mesh = experiment.mesh_shape.build()
     meshes.check_batch_size(mesh, experiment.data.batch_size, experiment.recipe.optimizer.accumulate_steps)
+    writers.check(experiment.run.writers)
+    if profile is not None and profile[1] > config.steps:
+        raise UserError(f"--profile: {profile[0]}:{profile[1]} ends after the last of {config.steps} steps.")
+    workdirs.check_shared(folder)
     _refuse_other_run(folder, config)
     if (result := finished(folder, config)) is not None:
         return result
-    extra = _extra_writers(experiment, folder) if jax.process_index() == 0 else []
     _describe_run(folder, experiment)
     with jax.set_mesh(mesh), jax.default_matmul_precision(experiment.run.matmul_precision):
-        return _Training(experiment, mesh, folder, [*extra, *([writer] if writer else [])], profile).run()
+        return _Training(experiment, mesh, folder, writer, profile).run()
 
 
 def finished(folder: epath.Path, config: ConfigDict) -> Result | None:
     """The result of `config` in `folder`, if that run is complete."""
-    file = folder / "result.json"
-    if not file.exists():
+    result = _read_result(folder)
+    return result if result is not None and result.digest == configs.digest(config) else None
+
+
+def _read_result(folder: epath.Path) -> Result | None:
+    """What `result.json` says; None if it is not there or not whole."""
+    try:
+        return Result(**json.loads((folder / "result.json").read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
         return None
-    result = Result(**json.loads(file.read_text()))
-    return result if result.digest == configs.digest(config) else None
 
 
 class _Training:
@@ -97,25 +106,23 @@ class _Training:
         experiment: Experiment,
         mesh: jax.sharding.Mesh,
         folder: epath.Path,
-        extra: list[writers.Writer],
+        console: writers.Writer | None,
         profile: tuple[int, int] | None,
     ):
         self.started = time.monotonic()
         self.experiment = experiment
+        self.config = configs.to_json(experiment.config)
         self.mesh = mesh
         self.folder = folder
-        self.extra = extra
+        self.console = console
         self.profile = profile
         self.steps = experiment.run.steps
         self.compiled: CompiledSteps = compile_steps(experiment.recipe, mesh, experiment.spec)
         self.evaluations: dict[str, float] = {}
 
     def run(self) -> Result:
-        config = configs.to_json(self.experiment.config)
-        with (
-            Checkpoints(self.folder, self.experiment.checkpoint, config) as self.checkpoints,
-            Signals() as self.signals,
-        ):
+        options = self.experiment.checkpoint
+        with Signals() as self.signals, Checkpoints(self.folder, options, self.config) as self.checkpoints:
             state = self.checkpoints.restore(self.compiled.abstract_state)
             if state is None:
                 state = self.compiled.init(self.experiment.run.seed)
@@ -130,7 +137,8 @@ class _Training:
     def _writers(self, done: int) -> list[writers.Writer]:
         if jax.process_index() != 0:
             return []
-        return [writers.JsonLines(self.folder, done), *self.extra]
+        extra = [writers.build(name, self.folder, done, self.config) for name in self.experiment.run.writers]
+        return [writers.JsonLines(self.folder, done), *extra, *([self.console] if self.console else [])]
 
     def _recall_evaluations(self, done: int) -> None:
         """Numbers measured before the run was interrupted."""
@@ -139,7 +147,10 @@ class _Training:
                 self.evaluations |= {key: value for key, value in row.items() if _is_evaluation(key)}
 
     def _advance(self, state: TrainState, done: int) -> None:
-        """All updates from `done` on."""
+        """All updates from `done` on; where none are left, what evaluators added since then would have measured."""
+        if done == self.steps:
+            self._evaluate(self._unmeasured(), state, done)
+            return
         rows = meshes.local_rows(self.mesh, self.experiment.data.batch_size)
         seed = self.experiment.run.seed
         batches = TrainingBatches(self.experiment.data, self.experiment.view, seed, self.steps, rows)
@@ -151,6 +162,15 @@ class _Training:
             self.profiler.after(done, metrics)
             self._between_steps(state, done)
 
+    def _unmeasured(self) -> dict[str, Any]:
+        """Evaluators whose numbers the log does not hold."""
+        found = self.evaluations.keys()
+        return {
+            name: evaluator
+            for name, evaluator in self.experiment.evaluators.items()
+            if not {f"{evaluator.split}/{number}" for number in evaluator.reports(self.experiment)} <= found
+        }
+
     def _between_steps(self, state: TrainState, done: int) -> None:
         """What is due after an update: evaluations, a checkpoint, an end by signal."""
         due = {name: e for name, e in self.experiment.evaluators.items() if evaluators.due(e, done, self.steps)}
@@ -159,28 +179,32 @@ class _Training:
         if not (due or save):
             return
         self.meter.flush()
-        if due:
-            self._evaluate(due, state, done)
+        measured = self._evaluate(due, state, done) if due else {}
         if save:
             self.writer.flush()
-            self.checkpoints.save(done, state, self.evaluations)
+            self.checkpoints.save(done, state, measured)
         if stop and done < self.steps:
             self.checkpoints.wait()
             raise Stopped(f"saved at step {done} in {self.folder}; resume with the same command")
         self.meter.resume()
 
-    def _evaluate(self, due: Mapping[str, Any], state: TrainState, done: int) -> None:
-        evaluation = evaluators.Evaluation(self.experiment, self.mesh, self.compiled.evaluate, state)
-        numbers = evaluation.run(due)
+    def _evaluate(self, due: Mapping[str, Any], state: TrainState, done: int) -> dict[str, float]:
+        numbers = evaluators.Evaluation(self.experiment, self.mesh, self.compiled.evaluate, state).run(due)
+        for name, value in numbers.items():
+            if not math.isfinite(value):
+                newest = self.checkpoints.newest()
+                raise Diverged(f"{name} is {value} after step {done}; last good checkpoint: {newest}")
         self.evaluations |= numbers
         self.writer.write({"step": done, **numbers})
+        return numbers
 
     def _finish(self) -> Result:
+        before = _read_result(self.folder)  # Of the same updates, when only an evaluation was to be added.
         result = Result(
             digest=configs.digest(self.experiment.config),
             step=self.steps,
             metrics=self.evaluations,
-            step_time=self.meter.mean_step_time,
+            step_time=self.meter.mean_step_time or (before.step_time if before else None),
             wall_time=time.monotonic() - self.started,
         )
         if jax.process_index() == 0:
@@ -205,18 +229,18 @@ def _refuse_other_run(folder: epath.Path, config: ConfigDict) -> None:
 
 
 def _describe_run(folder: epath.Path, experiment: Experiment) -> None:
-    """Writes what the run is and where it runs."""
+    """Writes what the run is and where it runs; a run that goes on elsewhere keeps its first origin."""
     run = experiment.run
-    description = provenance.collect(seed=run.seed, matmul_precision=run.matmul_precision)
-    if jax.process_index() == 0:
+    origin = provenance.collect(seed=run.seed, matmul_precision=run.matmul_precision)
+    if jax.process_index() != 0:
+        return
+    try:
         folder.mkdir(parents=True, exist_ok=True)
-        workdirs.write_json(folder / "config.json", configs.to_json(experiment.config))
-        workdirs.write_json(folder / "provenance.json", description)
-
-
-def _extra_writers(experiment: Experiment, folder: epath.Path) -> list[writers.Writer]:
-    known: dict[str, Callable[[], writers.Writer]] = {
-        "tensorboard": lambda: writers.TensorBoard(folder),
-        "wandb": lambda: writers.WandB(folder, configs.to_json(experiment.config)),
-    }
-    return [known[name]() for name in experiment.run.writers]
+    except OSError as error:
+        raise UserError(f"--workdir: {folder} cannot be made: {error}") from error
+    file = folder / "provenance.json"
+    if file.exists():
+        first = json.loads(file.read_text())
+        origin = {**first, "resumed": [*first.get("resumed", []), origin]}
+    workdirs.write_json(folder / "config.json", configs.to_json(experiment.config))
+    workdirs.write_json(file, origin)

@@ -80,6 +80,9 @@ def initialize_distributed() -> None:
     if jax.distributed.is_initialized():
         return
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
+        missing = {"JAX_NUM_PROCESSES", "JAX_PROCESS_ID"} - os.environ.keys()
+        if missing:
+            raise UserError(f"JAX_COORDINATOR_ADDRESS is set, but not {', '.join(sorted(missing))}.")
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(
             os.environ["JAX_COORDINATOR_ADDRESS"],
@@ -95,7 +98,7 @@ def initialize_distributed() -> None:
 
 def _is_tpu_vm() -> bool:
     has_library = importlib.util.find_spec("libtpu") is not None
-    return has_library and (Path("/dev/accel0").exists() or Path("/dev/vfio").exists())
+    return has_library and (Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists())
 
 
 def batch_sharding(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:

@@ -1,6 +1,7 @@
 """Metrics of updates, read one interval late so that the device never waits for the host, and the time they took."""
 
 import time
+from collections import deque
 from typing import Any
 
 import jax
@@ -11,93 +12,99 @@ from train.errors import Diverged
 from train.experiment import Experiment
 from train.writers import Writers
 
+# Updates on their way: enough to keep a device busy, few enough that the clock, and a signal to stop, are not late.
+DEPTH = 8
+
+Metrics = dict[str, Any]
+Interval = tuple[int, list[Metrics], float | None]  # The last update, metrics of each, seconds for one.
+
 
 class Meter:
-    """Collects the metrics of updates and reports their means, one interval late."""
+    """Collects the metrics of updates and reports their means."""
 
     def __init__(self, experiment: Experiment, writer: Writers, checkpoints: Checkpoints):
         self._every = experiment.run.log_every
         self._batch_size = experiment.data.batch_size
         self._writer = writer
         self._checkpoints = checkpoints
-        self._current: list[dict[str, Any]] = []
-        self._waiting: tuple[int, list[dict[str, Any]]] | None = None
-        self._compiled = False
         self._done = 0
+        self._current: list[Metrics] = []
+        self._waiting: Interval | None = None
+        self._flying: deque[Any] = deque()
+        self._compiled = False
         self._timed_steps, self._timed_seconds = 0, 0.0
         self.resume()
 
     @property
     def mean_step_time(self) -> float | None:
+        """Seconds for one update, over all but the first, which compiles."""
         return self._timed_seconds / self._timed_steps if self._timed_steps else None
 
-    def add(self, done: int, metrics: dict[str, Any]) -> None:
+    def resume(self) -> None:
+        """Starts the clock, at the start and after a pause for something else than training."""
+        self._mark = time.monotonic()
+        self._untimed = 0
+
+    def add(self, done: int, metrics: Metrics) -> None:
+        """Takes note of update number `done`, and reports the interval before the last."""
         self._done = done
         self._current.append(metrics)
-        if not self._compiled:  # The first update compiles; timing starts after it.
+        self._flying.append(metrics["first_nonfinite"])
+        if len(self._flying) > DEPTH:
+            jax.block_until_ready(self._flying.popleft())
+        if not self._compiled:
             jax.block_until_ready(metrics)
             self._compiled = True
-            self.resume(skip=1)
-        elif done % self._every == 0:
+            self.resume()
+            self._untimed = 1
+        if done % self._every == 0:
             self._report()
-            self._waiting, self._current = (done, self._current), []
+            self._waiting = self._close()
 
     def flush(self) -> None:
         """Reports everything, waiting for the device."""
+        self._report()
         if self._current:
             jax.block_until_ready(self._current[-1])
-        steps = self._untimed_steps()
-        seconds = time.monotonic() - self._since
-        step_time = seconds / steps if steps > 0 else None
-        self._timed_steps += steps
-        self._timed_seconds += seconds if steps else 0.0
-        self._report(step_time)
-        if self._current:
-            self._waiting, self._current = (self._done, self._current), []
-            self._report(step_time)
+            self._waiting = self._close()
+            self._report()
 
-    def resume(self, skip: int = 0) -> None:
-        """Starts the clock, at the start and after a pause for something else than training."""
-        self._since = self._mark = time.monotonic()
-        self._skip = skip
+    def _close(self) -> Interval:
+        """Ends the current interval and stamps it."""
+        now = time.monotonic()
+        steps, seconds = len(self._current) - self._untimed, now - self._mark
+        interval = (self._done, self._current, seconds / steps if steps else None)
+        if steps:
+            self._timed_steps += steps
+            self._timed_seconds += seconds
+        self._current, self._mark, self._untimed = [], now, 0
+        return interval
 
-    def _untimed_steps(self) -> int:
-        waiting = len(self._waiting[1]) if self._waiting else 0
-        return waiting + len(self._current) - self._skip
-
-    def _report(self, step_time: float | None = None) -> None:
+    def _report(self) -> None:
         """Reads the interval that waits: on a busy device it ended about now."""
         if self._waiting is None:
             return
-        done, interval = self._waiting
-        self._waiting = None
+        (done, interval, step_time), self._waiting = self._waiting, None
         values = jax.device_get(interval)
-        now = time.monotonic()
-        if step_time is None:
-            step_time = (now - self._mark) / len(values)
-        self._mark = now
         self._refuse_nonfinite(values)
-        row: dict[str, float] = {
-            f"train/{name}": _mean(values, name) for name in values[0] if name != "first_nonfinite"
-        }
-        self._writer.write(
-            {"step": done, **row, "step_time": step_time, "examples_per_second": self._batch_size / step_time}
-        )
+        row: dict[str, Any] = {"step": done}
+        row |= {f"train/{name}": _mean(values, name) for name in values[0] if name != "first_nonfinite"}
+        if step_time is not None:
+            row |= {"step_time": step_time, "examples_per_second": self._batch_size / step_time}
+        self._writer.write(row)
 
-    def _refuse_nonfinite(self, values: list[dict[str, Any]]) -> None:
+    def _refuse_nonfinite(self, values: list[Metrics]) -> None:
         """Raises Diverged if any of the updates read met a number that is not finite."""
         for metrics in values:
             if metrics["first_nonfinite"]:
                 rate = metrics["learning_rate"][0]
-                latest = self._checkpoints.latest()
-                good = self._checkpoints.path(latest) if latest is not None else "none"
                 raise Diverged(
                     f"loss, gradient or update is not finite at step {int(metrics['first_nonfinite'])} "
-                    f"(learning rate {rate:.3g}); last good checkpoint: {good}"
+                    f"(learning rate {rate:.3g}); last good checkpoint: {self._checkpoints.newest()}"
                 )
 
 
-def _mean(values: list[dict[str, Any]], name: str) -> float:
+def _mean(values: list[Metrics], name: str) -> float:
     """The mean over an interval, from pairs of sums and counts."""
     pairs = np.asarray([metrics[name] for metrics in values], np.float64)
     total, count = pairs.sum(0)

@@ -9,6 +9,7 @@ arguments are splatted into it. Momentum is `name="sgd", momentum=0.9`, as in Op
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax.core import FrozenDict
+from jaxtyping import PyTree
 
 from train.errors import UserError, nearest
 from train.fields import Field, fields_of
@@ -49,6 +51,19 @@ class Optimizer:
     accumulate_steps: int = 1
     ema_decay: float | None = None
 
+    def __post_init__(self) -> None:
+        limits = {
+            "learning_rate": 0 <= self.learning_rate < math.inf,
+            "clip_norm": self.clip_norm is None or self.clip_norm > 0,
+            "accumulate_steps": self.accumulate_steps >= 1,
+            "ema_decay": self.ema_decay is None or 0 <= self.ema_decay < 1,
+            "schedule.warmup_steps": self.schedule.get("warmup_steps", 0) >= 0,
+        }
+        for field, holds in limits.items():
+            if not holds:
+                value = self.schedule["warmup_steps"] if "." in field else getattr(self, field)
+                raise UserError(f"config.optimizer.{field}: {value} is out of range.")
+
     def learning_rates(self, steps: int) -> optax.Schedule:
         """The learning rate as a function of the step, for a run of `steps` steps."""
         arguments = dict(self.schedule)
@@ -64,10 +79,19 @@ class Optimizer:
         arguments = dict(self.arguments)
         mask = set(inspect.signature(function).parameters) & {"mask", "weight_decay_mask"}
         if mask and self.decay == "matrices":
-            arguments[mask.pop()] = lambda params: jax.tree.map(lambda p: jnp.ndim(p) > 1, params)
+            arguments[mask.pop()] = _matrices
         update = function(self.learning_rates(steps), **arguments)
         clip = [] if self.clip_norm is None else [optax.clip_by_global_norm(self.clip_norm)]
         return optax.chain(*clip, update)
+
+
+def _matrices(params: PyTree) -> PyTree:
+    """Which parameters are kernels or embeddings, by name: biases of attention and stacked layers have two axes too."""
+
+    def is_matrix(path: Any, leaf: Any) -> bool:
+        return str(path[-1].key).endswith(("kernel", "embedding")) and jnp.ndim(leaf) > 1
+
+    return jax.tree_util.tree_map_with_path(is_matrix, params)
 
 
 def fields(name: str) -> dict[str, Field]:

@@ -100,7 +100,8 @@ def train_step(
     params = optax.apply_updates(state.params, updates)
 
     gradient_norm = optax.tree.norm(gradients)
-    checked = jnp.stack([objectives.mean(metrics["loss"]), gradient_norm, optax.tree.norm(updates)])
+    norms = [gradient_norm, optax.tree.norm(updates), optax.tree.norm(model_state)]
+    checked = jnp.stack([objectives.mean(metrics["loss"]), *(jnp.asarray(norm, jnp.float32) for norm in norms)])
     is_first = (state.first_nonfinite == 0) & ~jnp.all(jnp.isfinite(checked))
     new_state = state.replace(
         step=state.step + 1,
@@ -166,18 +167,20 @@ def _accumulated_gradients(
         gradients, metrics, model_state = carry
         new, counted, model_state = micro(model_state, *numbered)
         weight = counted["loss"][1]
-        gradients = jax.tree.map(lambda total, value: total + weight * value, gradients, new)
+        # A micro-batch that counts nothing adds nothing, whatever its gradient is.
+        gradients = jax.tree.map(lambda total, value: total + jnp.where(weight > 0, weight * value, 0), gradients, new)
         return (gradients, jax.tree.map(jnp.add, metrics, counted), model_state), None
 
     # Micro-batch i takes every parts-th row, so that rows stay on the device that has them.
     split = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), dict(batch))
     first = jax.tree.map(lambda x: x[0], split)
     shapes = jax.eval_shape(micro, dict(state.model_state), 0, first)[:2]
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32)), shapes)
     carry, _ = jax.lax.scan(accumulate, (*zeros, dict(state.model_state)), (jnp.arange(parts), split))
     gradients, metrics, model_state = carry
     count = jnp.maximum(metrics["loss"][1], 1.0)
-    return jax.tree.map(lambda total: total / count, gradients), metrics, model_state
+    gradients = jax.tree.map(lambda total, param: (total / count).astype(param.dtype), gradients, state.params)
+    return gradients, metrics, model_state
 
 
 def _moving_average(recipe: Recipe, average: PyTree | None, params: PyTree) -> PyTree | None:

@@ -2,9 +2,14 @@
 
 import json
 import os
+import secrets
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 from etils import epath
+from jax.experimental import multihost_utils
 
 from train.errors import UserError
 
@@ -25,6 +30,24 @@ def at(path: str | os.PathLike[str]) -> epath.Path:
     if is_file:
         raise UserError(f"--workdir: {path} is a file; it must be a folder, or not exist yet.")
     return folder
+
+
+def check_shared(folder: epath.Path) -> None:
+    """Raises UserError unless all processes of the job see the same folder: checkpoints are written by all of them."""
+    if jax.process_count() == 1:
+        return
+    token = int(multihost_utils.broadcast_one_to_all(jnp.asarray(secrets.randbits(31), jnp.int32)))
+    file = folder / ".job"
+    if jax.process_index() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(str(token))
+    multihost_utils.sync_global_devices("workdir")
+    seen = file.exists() and file.read_text() == str(token)
+    everywhere = bool(np.all(multihost_utils.process_allgather(jnp.asarray(seen))))
+    if jax.process_index() == 0:
+        file.unlink()
+    if not everywhere:
+        raise UserError(f"--workdir: {folder} is not the same folder in all processes; take a network folder or gs://…")
 
 
 def write_json(file: epath.Path, values: Any) -> None:

@@ -1,6 +1,10 @@
 """Where numbers go while a run lasts: the console, `metrics.jsonl`, TensorBoard, Weights & Biases."""
 
+import contextlib
+import hashlib
+import importlib
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -64,24 +68,28 @@ class Console:
         step_time, rate = numbers.pop("step_time", None), numbers.pop("examples_per_second", None)
         parts = [f"step {row['step']:>{len(str(self._steps))}}/{self._steps}"]
         parts += [f"{name} {value:.4g}" for name, value in numbers.items()]
-        if step_time is not None:
+        if step_time is not None and rate is not None:
             left = (self._steps - row["step"]) * step_time
             parts += [f"{rate:,.0f} examples/s", f"{1e3 * step_time:.3g} ms/step", f"ETA {duration(left)}"]
-        print("  ".join(parts), flush=True)
+        self._print("  ".join(parts))
 
     def close(self) -> None:
-        sys.stdout.flush()
+        pass
+
+    def _print(self, line: str) -> None:
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:  # Who read along has gone (`… | head`); training goes on.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class TensorBoard:
     """Scalars for TensorBoard, through tensorboardX, which needs no TensorFlow."""
 
-    def __init__(self, folder: epath.Path):
-        try:
-            import tensorboardX
-        except ImportError as error:
-            raise UserError("config.writers: tensorboard is not installed; pip install -e '.[tensorboard]'") from error
-        self._writer = tensorboardX.SummaryWriter(str(folder / "tensorboard"))
+    def __init__(self, folder: epath.Path, resumed_from: int):
+        import tensorboardX
+
+        self._writer = tensorboardX.SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_from + 1)
 
     def write(self, row: Row) -> None:
         for name, value in row.items():
@@ -96,17 +104,34 @@ class WandB:
     """Weights & Biases; its own environment variables choose project and mode."""
 
     def __init__(self, folder: epath.Path, config: Mapping[str, Any]):
-        try:
-            import wandb
-        except ImportError as error:
-            raise UserError("config.writers: wandb is not installed; pip install -e '.[wandb]'") from error
-        self._run = wandb.init(config=dict(config), dir=str(folder), name=folder.name, resume="allow")
+        import wandb
+
+        # One folder is one run, however often it is resumed.
+        name = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+        self._run = wandb.init(config=dict(config), dir=str(folder), name=folder.name, id=name, resume="allow")
 
     def write(self, row: Row) -> None:
         self._run.log({name: value for name, value in row.items() if name != "step"}, step=row["step"])
 
     def close(self) -> None:
         self._run.finish()
+
+
+PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
+
+
+def check(names: Sequence[str]) -> None:
+    """Raises UserError for a writer whose package is not installed."""
+    for name in names:
+        try:
+            importlib.import_module(PACKAGES[name])
+        except ImportError as error:
+            raise UserError(f"config.writers: {name} is not installed; pip install -e '.[{name}]'") from error
+
+
+def build(name: str, folder: epath.Path, resumed_from: int, config: Mapping[str, Any]) -> Writer:
+    """The writer `name`, which `check` has found to be installed."""
+    return TensorBoard(folder, resumed_from) if name == "tensorboard" else WandB(folder, config)
 
 
 class Writers:
@@ -119,8 +144,9 @@ class Writers:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for writer in self._writers:
-            writer.close()
+        with contextlib.ExitStack() as stack:  # Closes all, even if one cannot.
+            for writer in self._writers:
+                stack.callback(writer.close)
 
     def write(self, row: Row) -> None:
         for writer in self._writers:

@@ -1,6 +1,8 @@
 """Small runs that several tests make."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +54,17 @@ def same(a: Any, b: Any) -> bool:
     import jax
 
     return jax.tree.all(jax.tree.map(lambda x, y: x.tobytes() == y.tobytes(), a, b))
+
+
+class StopAt:
+    """A writer that sends this process a signal when the log reaches a step."""
+
+    def __init__(self, step: int, number: int = signal.SIGTERM):
+        self.step, self.number = step, number
+
+    def write(self, row):
+        if row["step"] == self.step:
+            os.kill(os.getpid(), self.number)
+
+    def close(self):
+        pass

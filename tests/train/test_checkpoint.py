@@ -5,9 +5,10 @@ import logging
 import pytest
 from etils import epath
 
-from tests.train.runs import final_state, same, small
+from tests.train.runs import StopAt, final_state, same, small
 from train import loop
 from train.checkpoint import SEAL
+from train.errors import Stopped
 
 EVERY = "checkpoint.every=5"
 
@@ -21,6 +22,9 @@ def largest_file(folder) -> epath.Path:
     return max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
 
 
+BEST = ["checkpoint.keep_last=1", "checkpoint.keep_best=1", "checkpoint.metric=test/accuracy", "checkpoint.mode=max"]
+
+
 @pytest.mark.parametrize("keep, left", [(1, [20]), (3, [10, 15, 20])])
 def test_the_last_are_kept(tmp_path, keep, left):
     loop.train(small(EVERY, f"checkpoint.keep_last={keep}"), tmp_path)
@@ -28,12 +32,7 @@ def test_the_last_are_kept(tmp_path, keep, left):
 
 
 def test_the_best_are_kept_besides(tmp_path):
-    best = [
-        "checkpoint.keep_best=1",
-        "checkpoint.metric=test/accuracy",
-        "checkpoint.mode=max",
-        "evaluators.accuracy.every=5",
-    ]
+    best = [*BEST, "evaluators.accuracy.every=5"]
     # The learning rate grows until training goes wrong, so that the best is not the last.
     worse = ["optimizer.schedule.name=linear", "optimizer.schedule.final_fraction=2000", "steps=40"]
     loop.train(small(EVERY, *best, *worse), tmp_path)
@@ -45,6 +44,17 @@ def test_the_best_are_kept_besides(tmp_path):
     assert max(measured, key=measured.get) != 40, "the case is not what this test is about"
     kept = steps(tmp_path)
     assert 40 in kept and len(kept) == 2 and measured[kept[0]] == max(measured.values())
+
+
+def test_a_restart_forgets_no_measurement(tmp_path):
+    overrides = [EVERY, *BEST, "evaluators.accuracy.every=5", "log_every=1", "steps=30"]
+    overrides += ["optimizer.schedule.name=linear", "optimizer.schedule.final_fraction=2000"]
+    loop.train(small(*overrides), tmp_path / "whole")
+    for moment in (2, 18):  # before the first measurement, and after some
+        with pytest.raises(Stopped):
+            loop.train(small(*overrides), tmp_path / "stopped", writer=StopAt(moment))
+    loop.train(small(*overrides), tmp_path / "stopped")
+    assert steps(tmp_path / "stopped") == steps(tmp_path / "whole")
 
 
 def flip_a_bit(folder):

@@ -21,7 +21,7 @@ def test_completes_what_a_config_does_not_mention():
     assert config.optimizer.b1 == 0.9
     assert config.optimizer.schedule.final_fraction == 0.0
     assert config.mesh.data == -1
-    assert config.checkpoint.keep_last == 1
+    assert config.checkpoint.keep_last == 2
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,8 @@ def test_differences_name_what_matters():
 
 
 # The user's mistakes: flags, and what the one line must say.
+RNN = "configs/quickstart.py:rnn"
+ADDING = ["--config.data.source.name=adding", "--config.objective.name=regression", "--config.model.num_classes=1"]
 MISTAKES = {
     "unknown config file": (["--config=configs/quikstart.py"], "did you mean 'configs/quickstart.py'"),
     "unknown argument": (["--config=configs/quickstart.py:lent"], "did you mean 'lenet'"),
@@ -128,6 +130,23 @@ MISTAKES = {
         ["--config=configs/quickstart.py:lenet", "--config.data.image_size=None"],
         "lenet cannot read image [64, 8, 8, 1]",
     ),
+    "too few classes": (["--config.model.num_classes=9"], "9 is too few; the data have 10 classes"),
+    "metric that nobody measures": (
+        ["--config.checkpoint.keep_best=1", "--config.checkpoint.metric=test/acuracy"],
+        "did you mean 'test/accuracy'",
+    ),
+    "seed too large": (["--config.seed=4294967296"], "config.seed: 4294967296 is out of range"),
+    "image of no size": (["--config.data.image_size=0"], "config.data.image_size: 0 is out of range"),
+    "shift backwards": (["--config.data.augmentation.random_shift.pixels=-1"], "random_shift.pixels: -1"),
+    "change of images that are not there": (
+        [f"--config={RNN}", *ADDING, "--config.data.permutation_seed=1"],
+        "config.data.permutation_seed: the data have no images",
+    ),
+    "rate below zero": (
+        ["--config.optimizer.learning_rate=-1"],
+        "config.optimizer.learning_rate: -1.0 is out of range",
+    ),
+    "profile past the end": (["--profile=3:9999"], "ends after the last of 600 steps"),
     "no classes": (["--config.model.num_classes=None"], "set num_classes"),
     "out of range": (["--config.steps=0"], "config.steps: 0 is out of range"),
     "batch that does not split": (

@@ -1,14 +1,13 @@
 """One run from its start to its end: what it writes, when it goes on, and how it fails."""
 
 import json
-import os
 import signal
 import threading
 
 import pytest
 from etils import epath
 
-from tests.train.runs import final_state, rows, same, small
+from tests.train.runs import StopAt, final_state, rows, same, small
 from train import evaluate, loop, writers
 from train.__main__ import main
 from train.errors import DIVERGED, Diverged, Stopped, UserError, run_command
@@ -52,6 +51,46 @@ def test_the_log_holds_means_over_its_interval(tmp_path):
     assert ten[20] == pytest.approx(sum(each[step] for step in range(11, 21)) / 10, rel=1e-6)
 
 
+def test_every_update_is_in_the_log_also_after_a_restart(tmp_path):
+    with pytest.raises(Stopped):
+        loop.train(small("log_every=1"), tmp_path / "stopped", writer=StopAt(6))
+    loop.train(small("log_every=1"), tmp_path / "stopped")
+    loop.train(small("log_every=1"), tmp_path / "whole")
+    assert [row["step"] for row in rows(tmp_path / "whole") if "train/loss" in row] == list(range(1, 21))
+    assert rows(tmp_path / "stopped") == rows(tmp_path / "whole")
+
+
+def test_times_add_up_to_no_more_than_passed(tmp_path):
+    result = loop.train(small("steps=200", "evaluators.accuracy.every=100", "log_every=5"), tmp_path)
+    log = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    timed = [row["step_time"] for row in log if "step_time" in row]
+    assert len(timed) == 40 and all(time > 0 for time in timed)
+    assert result.step_time * 199 <= result.wall_time
+    assert result.step_time == pytest.approx(sum(timed) / len(timed), rel=0.2)
+
+
+def test_an_evaluator_may_be_added_to_a_finished_run(tmp_path):
+    before = loop.train(small(), tmp_path)
+    after = loop.train(small("evaluators.shift_robustness.max_shift=1"), tmp_path)
+    assert after.metrics.keys() == before.metrics.keys() | {"test/accuracy_shift_1"}
+    assert after.step_time == before.step_time and after.digest != before.digest
+
+
+def test_a_result_that_is_not_whole_is_made_again(tmp_path):
+    before = loop.train(small(), tmp_path)
+    (tmp_path / "result.json").write_text("{")
+    assert loop.train(small(), tmp_path).metrics == before.metrics
+
+
+def test_a_run_that_goes_on_keeps_its_origin(tmp_path):
+    with pytest.raises(Stopped):
+        loop.train(small(), tmp_path, writer=StopAt(5))
+    first = json.loads((tmp_path / "provenance.json").read_text())
+    loop.train(small(), tmp_path)
+    after = json.loads((tmp_path / "provenance.json").read_text())
+    assert len(after.pop("resumed")) == 1 and after == first
+
+
 def test_a_finished_run_is_not_run_again(tmp_path):
     first = loop.train(small(), tmp_path)
     changed = (tmp_path / "metrics.jsonl").stat().st_mtime_ns
@@ -72,20 +111,6 @@ def test_another_config_is_refused_in_the_same_folder(tmp_path):
         loop.train(small("seed=1", "optimizer.learning_rate=0.5"), tmp_path)
 
 
-class StopAt:
-    """A writer that sends this process a signal when the log reaches a step."""
-
-    def __init__(self, step: int, number: int = signal.SIGTERM):
-        self.step, self.number = step, number
-
-    def write(self, row):
-        if row["step"] == self.step:
-            os.kill(os.getpid(), self.number)
-
-    def close(self):
-        pass
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number):
     with pytest.raises(Stopped, match="resume with the same command"):
@@ -95,7 +120,10 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path, number):
     whole = loop.train(small(), tmp_path / "whole")
     assert stopped.metrics == whole.metrics
     assert same(final_state(tmp_path / "stopped", small()), final_state(tmp_path / "whole", small()))
-    assert rows(tmp_path / "stopped")[-1] == rows(tmp_path / "whole")[-1]
+    whole_rows = rows(tmp_path / "whole")
+    assert [row for row in rows(tmp_path / "stopped") if row["step"] >= 10] == [
+        r for r in whole_rows if r["step"] >= 10
+    ]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "handlers are put back"
 
 

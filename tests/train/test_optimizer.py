@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from flax.core import FrozenDict
 
+import archs
 from train import optimizer
+from train.errors import UserError
 from train.optimizer import Optimizer
 
 
@@ -60,14 +62,26 @@ def test_optax_optimizers_by_name(name):
     assert all(jnp.all(leaf < 0) for leaf in jax.tree.leaves(updates)), "downhill"
 
 
-def test_decay_leaves_biases_alone():
+def test_decay_is_for_kernels_and_embeddings():
     chosen = Optimizer("adamw", 1.0, FrozenDict(weight_decay=0.5), FrozenDict(name="constant", warmup_steps=0))
-    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    model = archs.build("vit", num_classes=10, patch_size=4, hidden_size=8, num_layers=1, num_heads=2, mlp_size=8)
+    params = model.init(jax.random.key(0), jnp.ones((1, 8, 8, 1)))["params"]
     zeros = jax.tree.map(jnp.zeros_like, params)
     transformation = chosen.transformation(10)
     updates, _ = transformation.update(zeros, transformation.init(params), params)
-    np.testing.assert_allclose(updates["kernel"], -0.5 * np.ones((2, 2)))
-    np.testing.assert_array_equal(updates["bias"], np.zeros(2))
+    for path, update in jax.tree_util.tree_leaves_with_path(updates):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        assert bool(jnp.any(update != 0)) is name.endswith(("kernel", "embedding")), name
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"learning_rate": -1.0}, {"learning_rate": float("nan")}, {"clip_norm": 0.0}, {"ema_decay": 1.0}],
+    ids=str,
+)
+def test_fields_out_of_range_are_refused(fields):
+    with pytest.raises(UserError, match=f"config.optimizer.{next(iter(fields))}"):
+        Optimizer("sgd", **{"learning_rate": 1.0, **fields})
 
 
 def test_clipping_is_by_the_global_norm():

@@ -23,6 +23,8 @@ from train.errors import UserError
 
 Arrays = dict[str, np.ndarray]
 
+# Streams of random numbers of one seed.
+SHUFFLE, AUGMENT = 1, 2
 HELD_OUT_SEED = 0  # Which examples are held out for validation never depends on the seed of a run.
 DEVICE_AHEAD = 2  # Batches on their way to the device while one is computed on.
 
@@ -38,7 +40,13 @@ class Examples(Protocol):
 
 
 class Source(Protocol):
-    """A data set: a frozen dataclass whose fields say where and which."""
+    """A data set: a frozen dataclass whose fields say where and which.
+
+    `num_classes` is how many values its `label` takes; None if it has none or does not know.
+    """
+
+    @property
+    def num_classes(self) -> int | None: ...
 
     def splits(self) -> tuple[str, ...]: ...
 
@@ -82,7 +90,9 @@ class Data:
     workers: int = 0
 
     def __post_init__(self) -> None:
-        limits = {"batch_size": self.batch_size >= 1, "workers": self.workers >= 0}
+        limits = {"batch_size": 1 <= self.batch_size < 2**31, "workers": self.workers >= 0}
+        limits["image_size"] = self.image_size is None or self.image_size >= 1
+        limits["permutation_seed"] = self.permutation_seed is None or self.permutation_seed >= 0
         limits["train_fraction"] = 0 < self.train_fraction <= 1
         limits["validation_fraction"] = 0 <= self.validation_fraction < 1
         for field, holds in limits.items():
@@ -121,19 +131,24 @@ class Data:
     def prepare(self, batch: Arrays, view: str | None) -> Arrays:
         """Resizes and permutes images and turns them into `view`; what has no image passes unchanged."""
         if "image" not in batch:
-            return batch
+            return _numbers(batch)
         image = views.scale(batch["image"])
         if self.image_size is not None:
             image = resize.resize(image, self.image_size)
         if self.permutation_seed is not None:
             image = views.permute_pixels(image, self.permutation_seed)
         rest = {key: value for key, value in batch.items() if key != "image"}
-        return rest | views.VIEWS[view or "image"](image)
+        return _numbers(rest) | views.VIEWS[view or "image"](image)
 
     def spec(self, view: str | None) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes [B, ...] and types of a training batch."""
         example = self.prepare(self.split("train")[np.zeros(1, int)], view)
         return {k: jax.ShapeDtypeStruct((self.batch_size, *v.shape[1:]), v.dtype) for k, v in example.items()}
+
+
+def _numbers(batch: Arrays) -> Arrays:
+    """What a device can hold: text, such as the names of files, stays behind."""
+    return {name: array for name, array in batch.items() if array.dtype.kind in "biuf"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +184,9 @@ class Cached:
 
     def _fill(self, indices: np.ndarray, values: Arrays) -> None:
         for key, value in values.items():
+            known = self.arrays.get(key, value)
+            if known.dtype != value.dtype or known.shape[1:] != value.shape[1:]:
+                raise UserError(f"config.data.cache: examples differ in the shape or type of {key!r}; set it to False.")
             # setdefault is atomic: threads that fill at the same time share one array.
             self.arrays.setdefault(key, np.empty((len(self), *value.shape[1:]), value.dtype))[indices] = value
         self.present[indices] = True
@@ -193,7 +211,7 @@ class TrainingBatches:
         positions = np.arange(step * size, (step + 1) * size)[self.rows]
         batch = examples[shuffled(self.seed, len(examples), positions)]
         for number, augmentation in enumerate(self.data.augmentation.values()):
-            draws = augmentation.draw(np.random.default_rng((self.seed, step, number)), size)[self.rows]
+            draws = augmentation.draw(np.random.default_rng((AUGMENT, self.seed, step, number)), size)[self.rows]
             batch = batch | {"image": augmentation.apply(batch["image"], draws)}
         return self.data.prepare(batch, self.view)
 
@@ -240,7 +258,7 @@ def shuffled(seed: int, size: int, positions: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
-    return np.random.default_rng((seed, epoch)).permutation(size)
+    return np.random.default_rng((SHUFFLE, seed, epoch)).permutation(size)
 
 
 def on_devices(
@@ -252,7 +270,7 @@ def on_devices(
     data = batches.data
     steps: Any = grain.MapDataset.source(batches)[start:]
     host = steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4))
-    if data.workers:
+    if data.workers and isinstance(batches, TrainingBatches):  # Evaluations are too short for processes to start.
         _parse_absl_flags()
         host = host.mp_prefetch(grain.MultiprocessingOptions(num_workers=data.workers))
     waiting: deque[dict[str, jax.Array]] = deque()

@@ -41,6 +41,10 @@ class Scheduled:
         except UserError as error:
             raise UserError(f"{path}.split: {error}") from error
 
+    def reports(self, experiment: "Experiment") -> tuple[str, ...]:
+        """The names of the numbers that `evaluate` gives."""
+        return experiment.objective.measures
+
 
 def due(evaluator: Scheduled, done: int, steps: int) -> bool:
     """Whether it is the evaluator's turn after `done` of `steps` updates."""

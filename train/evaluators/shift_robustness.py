@@ -34,6 +34,9 @@ class Evaluator(accuracy.Evaluator):
         if not 1 <= self.max_shift <= largest:
             raise UserError(f"{path}.max_shift: {self.max_shift} is out of range; it must be from 1 to {largest}.")
 
+    def reports(self, experiment: "Experiment") -> tuple[str, ...]:
+        return tuple(f"accuracy_shift_{k}" for k in range(1, self.max_shift + 1))
+
     def evaluate(self, evaluation: Evaluation) -> dict[str, float]:
         return {f"accuracy_shift_{k}": self._accuracy(evaluation, k) for k in range(1, self.max_shift + 1)}
 

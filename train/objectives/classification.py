@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array
 
 from train import objectives
+from train.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,11 @@ class Objective:
     label_smoothing: float = 0.0
 
     reads = ("label",)
+    measures = ("loss", "accuracy")
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f"config.objective.label_smoothing: {self.label_smoothing} is not from 0 to 1.")
 
     def loss(
         self,
@@ -37,7 +43,9 @@ class Objective:
             raise ValueError("the model gives features; set num_classes to the number of classes")
         logits, mutated = objectives.apply(model, variables, batch, rngs=rngs, train=train)
         targets = optax.smooth_labels(nn.one_hot(batch["label"], logits.shape[-1]), self.label_smoothing)
-        losses = optax.softmax_cross_entropy(logits, targets)
+        # A label beyond the model's classes must not pass as an example without loss.
+        is_class = (batch["label"] >= 0) & (batch["label"] < logits.shape[-1])
+        losses = jnp.where(is_class, optax.softmax_cross_entropy(logits, targets), jnp.nan)
         correct = (jnp.argmax(logits, -1) == batch["label"]).astype(jnp.float32)
         valid = objectives.valid_rows(batch)
         metrics = {

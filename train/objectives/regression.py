@@ -16,6 +16,7 @@ class Objective:
     """Reads `target` [B, outputs]; the model gives as many numbers."""
 
     reads = ("target",)
+    measures = ("loss",)
 
     def loss(
         self,

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from train.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
@@ -14,6 +16,10 @@ class Augmentation:
     """
 
     pixels: int = 1
+
+    def __post_init__(self) -> None:
+        if self.pixels < 0:
+            raise UserError(f"config.data.augmentation.random_shift.pixels: {self.pixels} is less than 0.")
 
     def draw(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Shifts [count, 2], from -pixels to pixels."""

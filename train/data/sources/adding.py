@@ -30,9 +30,12 @@ class Source:
     eval_size: int = 1_000
     seed: int = 0
 
+    num_classes = None
+
     def __post_init__(self) -> None:
-        if self.length < 2:
-            raise UserError(f"config.data.source.length: {self.length} is too short; two steps are marked.")
+        for field, least in (("length", 2), ("train_size", 1), ("eval_size", 1), ("seed", 0)):
+            if getattr(self, field) < least:
+                raise UserError(f"config.data.source.{field}: {getattr(self, field)} is less than {least}.")
 
     def splits(self) -> tuple[str, ...]:
         return SPLITS

@@ -15,6 +15,8 @@ from train.data.arrays import InMemory
 class Source:
     """Gives `image` [8, 8, 1], from 0 to 1, and `label` from 0 to 9."""
 
+    num_classes = 10
+
     def splits(self) -> tuple[str, ...]:
         return ("train", "test")
 

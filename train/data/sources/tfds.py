@@ -28,6 +28,12 @@ class Source:
     dataset: str
     data_dir: str | None = None
 
+    @property
+    def num_classes(self) -> int | None:
+        """How many classes `label` has, if the data set has labels."""
+        features = self._builder.info.features
+        return getattr(features.get("label"), "num_classes", None) if hasattr(features, "get") else None
+
     def splits(self) -> tuple[str, ...]:
         return tuple(self._builder.info.splits)
 
@@ -76,9 +82,16 @@ class Records:
 
     def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         examples = self.records.__getitems__(indices.tolist())
-        return {name: _stack([example[name] for example in examples]) for name in examples[0]}
+        return {name: _stack(name, [example[name] for example in examples]) for name in examples[0]}
 
 
-def _stack(values: Sequence[Any]) -> np.ndarray:
-    array = np.stack(values)
-    return array.astype(np.int32) if array.dtype.kind in "iu" and array.dtype != np.uint8 else array
+def _stack(name: str, values: Sequence[Any]) -> np.ndarray:
+    """One array: whole numbers as int32 (but images), text as objects, for numpy would cut it to one length."""
+    if isinstance(values[0], bytes):
+        return np.array(values, object)
+    try:
+        array = np.stack(values)
+    except ValueError as error:
+        raise UserError(f"data set: {name!r} differs in shape between examples ({error}).") from error
+    is_image = array.dtype == np.uint8 and array.ndim > 1
+    return array if array.dtype.kind not in "iu" or is_image else array.astype(np.int32)
