@@ -63,11 +63,20 @@ def curve(overrides: list[str], sizes: tuple[int, ...]) -> list[float]:
 
 def main() -> None:
     # Attention scores stay float32 whatever the type of its inputs, so float64 is for the MLP.
-    chosen = {"mlp": tuple(MESHES)} if DTYPE == "float64" else {"mlp": tuple(MESHES), "vit": tuple(MESHES)}
-    common = [f"steps={STEPS}", "data.batch_size=32", "optimizer.name=adam", "data.augmentation.random_shift.pixels=1"]
+    models = ["mlp"] if DTYPE == "float64" else list(MODELS)
+    common = [
+        f"steps={STEPS}",
+        "optimizer.schedule.warmup_steps=0",
+        "data.batch_size=32",
+        "optimizer.name=adam",
+        "data.augmentation.random_shift.pixels=1",
+    ]
     curves = {
-        model: {name: curve([f"model.name={model}", *fields, *common, *TYPES], MESHES[name]) for name in chosen}
-        for model, fields in MODELS.items()
+        model: {
+            name: curve([f"model.name={model}", *MODELS[model], *common, *TYPES], sizes)
+            for name, sizes in MESHES.items()
+        }
+        for model in models
     }
     print(json.dumps(curves))
 

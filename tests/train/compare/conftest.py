@@ -10,6 +10,7 @@ from etils import epath
 
 from train import config as configs
 from train import loop, writers
+from train import workdir as workdirs
 
 CONFIG = '''"""Two networks <read> digits.
 
@@ -51,7 +52,7 @@ class FakeTrain:
         width, seed = config.model.hidden_sizes[0], config.seed
         self.calls.append((width, seed))
         folder.mkdir(parents=True, exist_ok=True)
-        loop.write_json(folder / "provenance.json", PROVENANCE | {"seed": seed})
+        workdirs.write_json(folder / "provenance.json", PROVENANCE | {"seed": seed})
         if len(self.calls) in self.failures:
             raise self.failures[len(self.calls)]
         rows = writers.JsonLines(folder, 0)
@@ -63,7 +64,7 @@ class FakeTrain:
                     writer.write(row)
         rows.close()
         result = loop.Result(configs.digest(config), config.steps, metrics, 0.004 + seed / 1000, 2.5)
-        loop.write_json(folder / "result.json", dataclasses.asdict(result))
+        workdirs.write_json(folder / "result.json", dataclasses.asdict(result))
         return result
 
 
