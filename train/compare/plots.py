@@ -235,9 +235,11 @@ def _name_ends(
     _settle(figure)
     heights = {label: axes.transData.transform(end)[1] * 72 / figure.dpi for label, end in ends.items()}
     ascending = sorted(heights, key=lambda label: heights[label])
-    places = separate([heights[label] for label in ascending], distance=1.25 * size)
-    for label, place in zip(ascending, places, strict=True):
-        names[label].xyann = (6, place - heights[label])
+    distance = 1.25 * size
+    lowest = axes.transAxes.transform((0, 0))[1] * 72 / figure.dpi + size / 2  # Below it stand the axis's own numbers.
+    places = separate([heights[label] for label in ascending], distance)
+    for i, (label, place) in enumerate(zip(ascending, places, strict=True)):
+        names[label].xyann = (6, max(place, lowest + i * distance) - heights[label])
 
 
 def _settle(figure: "Figure") -> None:
