@@ -246,13 +246,16 @@ def _apply_choices(config: ConfigDict, overrides: Sequence[str]) -> set[str]:
     Returns the sections whose target the overrides replace by another.
     """
     replaced = set()
-    for override in overrides:
+    # Names first: a variant belongs to the name that is given with it.
+    for override in sorted(overrides, key=lambda override: ".name=" not in override):
         path, _, value = override.partition("=")
         parent, _, key = path.rpartition(".")
         if key in ("name", "variant", "mixer") and parent:
             section = _section(config, parent)
             if key == "name" and section.get("name") != value:
                 replaced.add(parent)
+                if "variant" in section:
+                    del section["variant"]
             section[key] = None if value == "None" else value
         elif parent.startswith(("evaluators.", "data.augmentation.")):
             _section(config, parent)

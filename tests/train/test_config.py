@@ -67,6 +67,8 @@ def test_another_target_by_flag_keeps_what_both_have():
     assert config.model.dropout_rate == 0.1 and "hidden_sizes" not in config.model
     assert config.optimizer.learning_rate == 3e-3 and "weight_decay" not in config.optimizer
     assert list(config.objective) == ["name"]
+    assert configs.load("configs/quickstart.py:lenet", ["model.name=vit"]).model.variant is None
+    assert configs.load("configs/quickstart.py:lenet", ["model.variant=B/16", "model.name=vit"]).model.num_layers == 12
 
 
 def test_a_mixer_has_a_section_of_its_own():
