@@ -148,9 +148,8 @@ class _Training:
 
     def _advance(self, state: TrainState, done: int) -> None:
         """All updates from `done` on; where none are left, what evaluators added since then would have measured."""
-        if done == self.steps:
-            self._evaluate(self._unmeasured(), state, done)
-            return
+        if done == self.steps and (added := self._unmeasured()):
+            self._evaluate(added, state, done)
         rows = meshes.local_rows(self.mesh, self.experiment.data.batch_size)
         seed = self.experiment.run.seed
         batches = TrainingBatches(self.experiment.data, self.experiment.view, seed, self.steps, rows)

@@ -77,9 +77,10 @@ def test_an_evaluator_may_be_added_to_a_finished_run(tmp_path):
 
 
 def test_a_result_that_is_not_whole_is_made_again(tmp_path):
-    before = loop.train(small(), tmp_path)
+    before, log = loop.train(small(), tmp_path), rows(tmp_path)
     (tmp_path / "result.json").write_text("{")
     assert loop.train(small(), tmp_path).metrics == before.metrics
+    assert rows(tmp_path) == log
 
 
 def test_a_run_that_goes_on_keeps_its_origin(tmp_path):
