@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.train.runs import rows
-from train.errors import STOPPED
+from train.errors import STOPPED, USER_ERROR
 
 FLAGS = [
     "--config=configs/quickstart.py:mlp",
@@ -32,10 +32,11 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def start(folder: Path, processes: int, *flags: str) -> list[subprocess.Popen]:
-    port = free_port()
+def start(folders: list[Path], *flags: str) -> list[subprocess.Popen]:
+    """One process for each folder, joined to one job."""
+    port, processes = free_port(), len(folders)
     started = []
-    for number in range(processes):
+    for number, folder in enumerate(folders):
         job = {
             "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
             "JAX_NUM_PROCESSES": str(processes),
@@ -49,15 +50,19 @@ def start(folder: Path, processes: int, *flags: str) -> list[subprocess.Popen]:
 
 def finish(processes: list[subprocess.Popen], code: int = 0) -> None:
     for process in processes:
-        output, _ = process.communicate(timeout=300)
+        try:
+            output, _ = process.communicate(timeout=300)
+        finally:
+            process.kill()  # None is left behind by a test that fails.
         assert process.returncode == code, output
+        assert "Traceback" not in output
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mesh", [[], ["--config.mesh.data=1", "--config.mesh.model=2"]], ids=["data", "tensor"])
 def test_two_processes_compute_the_curve_of_one(tmp_path, mesh):
-    finish(start(tmp_path / "one", 1, "--config.steps=20"))
-    finish(start(tmp_path / "two", 2, "--config.steps=20", *mesh))
+    finish(start([tmp_path / "one"], "--config.steps=20"))
+    finish(start([tmp_path / "two"] * 2, "--config.steps=20", *mesh))
     assert json.loads((tmp_path / "two" / "provenance.json").read_text())["process_count"] == 2
     one, two = rows(tmp_path / "one"), rows(tmp_path / "two")
     assert [row.keys() for row in one] == [row.keys() for row in two]
@@ -71,7 +76,7 @@ def test_two_processes_compute_the_curve_of_one(tmp_path, mesh):
 def test_all_processes_stop_where_one_is_told_to(tmp_path):
     folder = tmp_path / "run"
     flags = ["--config.steps=4000", "--config.checkpoint.every=20"]
-    processes = start(folder, 2, *flags)
+    processes = start([folder] * 2, *flags)
     while not (folder / "checkpoints" / "40").exists():
         assert all(process.poll() is None for process in processes)
         time.sleep(0.05)
@@ -79,3 +84,9 @@ def test_all_processes_stop_where_one_is_told_to(tmp_path):
     finish(processes, STOPPED)
     stopped_at = max(int(p.name) for p in (folder / "checkpoints").glob("*") if p.name.isdigit())
     assert 40 <= stopped_at < 4000
+
+
+@pytest.mark.slow
+def test_folders_that_are_not_shared_are_refused(tmp_path):
+    finish(start([tmp_path / "one", tmp_path / "other"], "--config.steps=20"), USER_ERROR)
+    assert not (tmp_path / "one" / "config.json").exists()
