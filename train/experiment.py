@@ -83,9 +83,6 @@ class Experiment:
         """Shapes and types of a training batch, by name."""
         return self.data.spec(self.view)
 
-    def abstract_batch(self) -> dict[str, jax.ShapeDtypeStruct]:
-        return dict(self.spec)
-
     def model_inputs(self, batch: objectives.Batch) -> dict[str, Any]:
         """The entries of a batch that the model reads."""
         return objectives.model_inputs(self.model, batch)
@@ -157,7 +154,7 @@ def _check_fit(experiment: Experiment) -> None:
     _check_classes(experiment)
     _explained("config.optimizer", lambda: experiment.recipe.transformation)
     parts = experiment.recipe.optimizer.accumulate_steps
-    if parts < 1 or experiment.data.batch_size % parts:
+    if experiment.data.batch_size % parts:
         raise UserError(
             f"config.data.batch_size: {experiment.data.batch_size} is not divisible by {parts} "
             "(config.optimizer.accumulate_steps)."

@@ -234,7 +234,7 @@ def _from_config(options: argparse.Namespace, overrides: Sequence[str]) -> Subje
         if getattr(options, flag.replace("-", "_")) not in (None, []):
             raise UserError(f"--{flag} goes with --model; with --config, set a field of the config instead.")
     built = experiment.build(config.load(options.config, overrides))
-    return Subject(options.config, built.recipe, built.abstract_batch())
+    return Subject(options.config, built.recipe, built.spec)
 
 
 def _from_model(options: argparse.Namespace, overrides: Sequence[str]) -> Subject:

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from rich.console import Console
 
 from train import config as configs
-from train import mesh
+from train import mesh, workdir
 from train.commands import Parser, split_overrides
 from train.compare import lab, numbers, report, variants
 from train.compare.progress import Progress
@@ -46,9 +46,7 @@ def compare(argv: Sequence[str]) -> bool:
     """Trains, reports, and says whether all runs finished."""
     options, overrides = parse(argv)
     compared = variants.load(options.config, options.vary, overrides)
-    workdir = epath.Path(options.workdir)
-    if workdir.exists() and not workdir.is_dir():
-        raise UserError(f"--workdir={options.workdir} is a file; it must be a folder, or not exist yet.")
+    workdir.at(options.workdir)  # Refuses what cannot be a folder, before anything is trained.
     mesh.initialize_distributed()
     costs = {label: _measured(label, config) for label, config in compared.items()}
     console = Console(markup=False, emoji=False, highlight=False, quiet=jax.process_index() > 0)
