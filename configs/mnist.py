@@ -5,8 +5,9 @@
 The data must be prepared by TFDS once; if they are not, the command says how.
 
 Result: not yet measured on MNIST itself. The only copy at hand, prepared under TFDS's name for MNIST, turned out to
-hold the clothes of Fashion-MNIST (Xiao et al., 2017) instead of digits. On those, seed 0 reached 89.67 % test accuracy
-after the 4,690 updates (10 epochs), in 5 min 21 s on 2 cores that had other work besides (no accelerator, jax 0.10.2).
+hold the clothes of Fashion-MNIST (Xiao et al., 2017) instead of digits. On those, seed 0 (one seed, since it answers
+another question) reached 89.59 % test accuracy after the 4,690 updates (10 epochs), in 3 min 59 s on 2 CPU cores, jax
+0.10.2, start and compilation included.
 """
 
 from typing import Any
