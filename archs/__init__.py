@@ -7,9 +7,9 @@ nothing:
     variables = model.init(jax.random.key(0), image)
     logits = model.apply(variables, image)
 
-Every architecture file ends with `Model`, a Linen module, and `VARIANTS`, its published sizes as fields of
-`Model`. `Model.view` says how a data set becomes its input; the arguments of `Model.__call__` are the batch
-keys that it reads.
+Every architecture file ends with `Model`, a Linen module, `VARIANTS`, its published sizes as fields of
+`Model`, and `EXAMPLE`, the input that it was made for. `Model.view` says how a data set becomes its input; the
+arguments of `Model.__call__` are the batch keys that it reads.
 """
 
 import importlib
@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
+import jax
 from flax import linen as nn
 
 from archs.layers.fields import choose, construct, modules
@@ -35,6 +36,11 @@ def model_class(name: str) -> type[nn.Module]:
 def variants(name: str) -> Mapping[str, Mapping[str, Any]]:
     """The published sizes of one architecture: variant name to fields of its `Model`."""
     return _load(name).VARIANTS
+
+
+def example(name: str) -> Mapping[str, jax.ShapeDtypeStruct]:
+    """Shapes and types of one input of the kind that an architecture was made for, without the batch."""
+    return _load(name).EXAMPLE
 
 
 def build(name: str, *, variant: str | None = None, **fields: Any) -> nn.Module:

@@ -10,6 +10,7 @@ its digit: 60,000 trained parameters.
 
 from typing import Any, ClassVar, Literal
 
+import jax
 import numpy as np
 from flax import linen as nn
 from jax import lax
@@ -168,3 +169,4 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "modern": {},
     "1998": {"connectivity": "sparse", "pooling": "trained", "activation": "scaled_tanh", "output": "rbf"},
 }
+EXAMPLE = {"image": jax.ShapeDtypeStruct((28, 28, 1), "float32")}

@@ -6,6 +6,7 @@ size grows with the input: 1,000 units on a 224×224×3 image cost 150,528,000 w
 
 from typing import Any, ClassVar, Literal
 
+import jax
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -54,3 +55,4 @@ class Model(nn.Module):
 
 
 VARIANTS: dict[str, dict[str, Any]] = {}
+EXAMPLE = {"features": jax.ShapeDtypeStruct((784,), "float32")}  # an image of MNIST

@@ -9,6 +9,7 @@ units, with one bias per gate, the three have 32,896, 98,688 and 131,584 paramet
 
 from typing import Any, ClassVar, Literal
 
+import jax
 from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -92,3 +93,4 @@ class Model(nn.Module):
 
 
 VARIANTS: dict[str, dict[str, Any]] = {cell: {"cell": cell} for cell in CELLS}
+EXAMPLE = {"sequence": jax.ShapeDtypeStruct((28, 28), "float32")}  # an image of MNIST by rows

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, ClassVar, Literal
 
+import jax
 from flax import linen as nn
 from flax.core import FrozenDict
 from jax import numpy as jnp
@@ -117,3 +118,4 @@ VARIANTS: dict[str, dict[str, Any]] = {
     f"{size}/{patch_size}": {"patch_size": patch_size, **SIZES[size]}
     for size, patch_size in [("Ti", 16), ("S", 16), ("B", 16), ("B", 32), ("L", 16), ("H", 14)]
 }
+EXAMPLE = {"image": jax.ShapeDtypeStruct((224, 224, 3), "float32")}

@@ -13,7 +13,6 @@ import argparse
 import ast
 import dataclasses
 import functools
-import inspect
 import itertools
 import json
 import re
@@ -39,11 +38,6 @@ from train.fields import allows, describe, fields_of
 from train.optimizer import Optimizer
 
 Shapes = Mapping[str, jax.ShapeDtypeStruct]
-
-# One example of each input, when --input does not say: an ImageNet image, an MNIST digit by rows or flat.
-EXAMPLES = {"image": (224, 224, 3), "sequence": (28, 28), "features": (784,)}
-# Architectures made for something else.
-MADE_FOR = {"lenet": {"image": (28, 28, 1)}}
 
 # What trains a model without a task.
 ADAMW = Optimizer("adamw", learning_rate=1e-3, schedule=FrozenDict(name="constant", warmup_steps=0))
@@ -215,13 +209,12 @@ def _parser() -> Parser:
     subject.add_argument("--model", metavar="NAME", help=f"an architecture: {', '.join(archs.names())}")
     subject.add_argument("--config", metavar="FILE[:ARGUMENT]", help="an experiment")
     command.add_argument("--variant", help="a published size of --model")
-    examples = " ".join(f"{name}={','.join(map(str, shape))}" for name, shape in EXAMPLES.items())
     command.add_argument(
         "--input",
         action="append",
         default=[],
         metavar="[NAME=]SIZE,SIZE,...",
-        help=f"shape of one example for --model, without the batch (default: {examples})",
+        help="shape of one example for --model, without the batch (default: what the architecture was made for)",
     )
     command.add_argument("--batch-size", type=int, help="examples in a training step of --model (default: 1)")
     command.add_argument("--compile", action="store_true", help="compile the step for XLA's memory plan")
@@ -244,48 +237,35 @@ def _from_model(options: argparse.Namespace, overrides: Sequence[str]) -> Subjec
         raise UserError(f"--batch-size is {batch_size}; it must be at least 1.")
     try:
         model_class = archs.model_class(options.model)
-        shapes = _example_shapes(options.model, model_class, options.input)
-        fields = _default_fields(model_class, shapes) | _fields(model_class, overrides)
+        example = _example(options.model, options.input)
+        fields = _default_fields(model_class, example) | _fields(model_class, overrides)
         model = archs.build(options.model, variant=options.variant, **fields)
     except (ValueError, TypeError) as error:
         raise UserError(f"--model: {error}") from error
-    batch = {
-        name: jax.ShapeDtypeStruct((batch_size, *shape), _dtype(model_class, name)) for name, shape in shapes.items()
-    }
+    batch = {name: jax.ShapeDtypeStruct((batch_size, *leaf.shape), leaf.dtype) for name, leaf in example.items()}
     title = " ".join(filter(None, (options.model, options.variant)))
     return Subject(title, step.Recipe(model, MeanSquare(), ADAMW, steps=1), batch)
 
 
-def _example_shapes(name: str, model_class: type[nn.Module], given: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """The shape of one example of every input that the model requires: as `given`, or else the default."""
-    parameters = [*inspect.signature(model_class.__call__).parameters.values()][1:]
-    names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
-    shapes = EXAMPLES | MADE_FOR.get(name, {})
+def _example(name: str, given: Sequence[str]) -> dict[str, jax.ShapeDtypeStruct]:
+    """One example for an architecture: what it was made for, in the shapes that are `given`."""
+    example = dict(archs.example(name))
     for text in given:
         key, equals, sizes = text.rpartition("=")
-        key = key if equals else names[0]
-        if key not in names:
-            raise UserError(f"--input={text}: {name} has no such input; {nearest(key, names)}")
+        key = key if equals else next(iter(example))
+        if key not in example:
+            raise UserError(f"--input={text}: {name} has no such input; {nearest(key, example)}")
         if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", sizes):
             raise UserError(f"--input={text}: write whole numbers with commas, such as 224,224,3.")
-        shapes[key] = tuple(map(int, sizes.split(",")))
-    for key in names:
-        if key not in shapes:
-            raise UserError(f"{name} reads {key!r}, which has no default shape: give --input={key}=SIZE,...")
-    return {key: shapes[key] for key in names}
+        example[key] = jax.ShapeDtypeStruct(tuple(map(int, sizes.split(","))), example[key].dtype)
+    return example
 
 
-def _dtype(model_class: type[nn.Module], name: str) -> str:
-    """int32 where the annotation of the input asks for integers, else float32."""
-    annotation = inspect.signature(model_class.__call__).parameters[name].annotation
-    return "int32" if "int32" in getattr(annotation, "dtypes", ()) else "float32"
-
-
-def _default_fields(model_class: type[nn.Module], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+def _default_fields(model_class: type[nn.Module], example: Shapes) -> dict[str, Any]:
     """As many classes as ImageNet has for images of 64 pixels and more, otherwise 10 as MNIST has."""
     if "num_classes" not in fields_of(model_class):
         return {}
-    return {"num_classes": 1000 if shapes.get("image", (0,))[0] >= 64 else 10}
+    return {"num_classes": 1000 if "image" in example and example["image"].shape[0] >= 64 else 10}
 
 
 def _fields(model_class: type[nn.Module], overrides: Sequence[str]) -> dict[str, Any]:

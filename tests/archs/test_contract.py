@@ -1,8 +1,11 @@
-"""What every architecture promises. A new one adds small models to `CASES` and its sizes to `COUNTS`."""
+"""What every architecture promises. Its own test file gives small models, `CASES`, their `INPUTS`, and `COUNTS`."""
 
 import dataclasses
+import importlib
+import importlib.util
 import inspect
 import math
+from types import ModuleType
 
 import jax
 import numpy as np
@@ -13,112 +16,79 @@ from jax import numpy as jnp
 
 import archs
 
-# Small models that together reach every field: name, fields.
-CASES = {
-    "mlp-layer": ("mlp", {"hidden_sizes": (8, 8), "normalization": "layer"}),
-    "mlp-batch": ("mlp", {"hidden_sizes": (8,), "normalization": "batch", "activation": "tanh"}),
-    "lenet": ("lenet", {}),
-    "lenet-1998": ("lenet", {"variant": "1998", "num_classes": 10}),
-    "rnn-simple": ("rnn", {"cell": "simple", "hidden_size": 8, "activation": "relu", "outputs": "mean"}),
-    "rnn-gru": (
-        "rnn",
-        {
-            "cell": "gru",
-            "hidden_size": 8,
-            "num_layers": 2,
-            "outputs": "all",
-            "reset_after": False,
-            "unroll": 2,
-        },
-    ),
-    "rnn-lstm": ("rnn", {"hidden_size": 8, "bidirectional": True, "bias": "two"}),
-    "vit": ("vit", {"patch_size": 8, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "mlp_size": 32}),
-    "vit-post": (
-        "vit",
-        {
-            "patch_size": 8,
-            "hidden_size": 16,
-            "num_layers": 1,
-            "num_heads": 4,
-            "mlp_size": 8,
-            "norm": "post",
-            "activation": "relu",
-            "pool": "mean",
-            "positions": "sinusoidal",
-            "mixer_kwargs": {"dropout_rate": 0.5},
-        },
-    ),
-}
-INPUTS = {
-    "image": {"image": (2, 16, 16, 1)},
-    "rows": {"sequence": (2, 5, 3)},
-    "pixels": {"sequence": (2, 5, 3)},
-    "flat": {"features": (2, 6)},
-}
+# What an architecture's own test file says of it: small models that together reach every field, their input, those that
+# are for './launch.sh test --all' only, and sizes.
+FILES: dict[str, ModuleType | None] = {}
+for _name in archs.names():
+    found = importlib.util.find_spec(f"tests.archs.test_{_name}")
+    FILES[_name] = importlib.import_module(found.name) if found else None
+CASES = {f"{name}-{case}": (name, case) for name, file in FILES.items() if file for case in file.CASES}
+COUNTS = [(name, *count) for name, file in FILES.items() if file for count in file.COUNTS]
 COMPUTED: dict[str, tuple] = {}
-KEYS = {"image", "sequence", "features", "mask"}
-
-# Published or agreed sizes: name, fields, shape of the input, parameters.
-COUNTS = [
-    ("mlp", {"hidden_sizes": (1000,), "num_classes": None}, (1, 224 * 224 * 3), 150_528_000 + 1_000),
-    ("mlp", {"hidden_sizes": (), "num_classes": 1000}, (1, 224 * 224 * 3), 150_528_000 + 1_000),
-    ("lenet", {"variant": "modern", "num_classes": 10}, (1, 28, 28, 1), 61_706),
-    ("lenet", {"variant": "1998", "num_classes": 10}, (1, 28, 28, 1), 60_000),
-    ("lenet", {"variant": "1998", "num_classes": 10, "padding": "valid"}, (1, 32, 32, 1), 60_000),
-    *[
-        ("rnn", {"cell": cell, "bias": bias, "hidden_size": 128, "num_classes": None}, (1, 4, 128), count)
-        for cell, one, two in [
-            ("simple", 32_896, 33_024),
-            ("gru", 98_688, 99_072),
-            ("lstm", 131_584, 132_096),
-        ]
-        for bias, count in [("one", one), ("two", two)]
-    ],
-    *[
-        ("vit", {"variant": variant, "num_classes": 1000}, (1, 224, 224, 3), count)
-        for variant, count in {
-            "Ti/16": 5_717_416,
-            "S/16": 22_050_664,
-            "B/16": 86_567_656,
-            "B/32": 88_224_232,
-            "L/16": 304_326_632,
-            "H/14": 632_045_800,
-        }.items()
-    ],
-]
+KEYS = {
+    *("image", "sequence", "features", "mask", "source", "source_mask", "target", "target_mask"),
+    *("nodes", "edges", "globals", "senders", "receivers", "node_mask", "edge_mask"),
+}
 
 
 def make(case: str, **fields) -> tuple[nn.Module, dict[str, jax.Array]]:
-    name, case_fields = CASES[case]
-    model = archs.build(name, **{"num_classes": 3, **case_fields, **fields})
-    rng = np.random.default_rng(0)
-    shapes = INPUTS[model.view]
-    return model, {key: jnp.asarray(rng.normal(size=shape), jnp.float32) for key, shape in shapes.items()}
+    name, own = CASES[case]
+    file = FILES[name]
+    fields = {"num_classes": 3, **file.CASES[own], **fields}
+    if "num_classes" not in {field.name for field in dataclasses.fields(archs.model_class(name))}:
+        del fields["num_classes"]
+    return archs.build(name, **fields), {key: jnp.asarray(value) for key, value in file.INPUTS.items()}
+
+
+def example(name: str, shapes: dict[str, jax.ShapeDtypeStruct] | None = None) -> dict[str, jax.ShapeDtypeStruct]:
+    """A batch of one."""
+    shapes = archs.example(name) if shapes is None else shapes
+    return {key: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype) for key, leaf in shapes.items()}
+
+
+def output_shape(model: nn.Module, inputs: dict[str, jax.Array]) -> tuple[int, ...]:
+    """The dimensions of the outputs but the last."""
+    per_place = {"all": "sequence", "nodes": "nodes", "edges": "senders"}
+    key = "target" if "target" in inputs else per_place.get(getattr(model, "outputs", None))
+    return inputs[key].shape[:2] if key else next(iter(inputs.values())).shape[:1]
 
 
 def count_parameters(variables) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
 
 
-@pytest.fixture(params=CASES)
+@pytest.fixture(
+    params=[
+        pytest.param(case, marks=[pytest.mark.slow] if own in getattr(FILES[name], "SLOW", ()) else [])
+        for case, (name, own) in CASES.items()
+    ]
+)
 def case(request) -> str:
     return request.param
 
 
-def test_every_architecture_has_a_case():
-    assert {name for name, _ in CASES.values()} == set(archs.names())
+@pytest.mark.parametrize("name", archs.names())
+def test_has_small_models_and_tests(name):
+    assert FILES[name] is not None, f"tests/archs/test_{name}.py is missing"
+    reached = {field for fields in FILES[name].CASES.values() for field in fields}
+    if "variant" in reached:
+        reached |= {field for fields in archs.variants(name).values() for field in fields}
+    own = {field.name for field in dataclasses.fields(archs.model_class(name))} - {"parent", "name"}
+    assert own - reached <= {"num_classes", "dropout_rate", "dtype", "param_dtype"}
 
 
 @pytest.mark.parametrize("name", archs.names())
 def test_declaration(name):
     model = archs.model_class(name)
-    assert model.view in INPUTS
+    assert model.view in {"image", "rows", "pixels", "flat", "graph", "tokens"}
     assert model.__module__ == f"archs.{name}"
     parameters = inspect.signature(model.__call__).parameters
     assert parameters["train"].kind is inspect.Parameter.KEYWORD_ONLY and parameters["train"].default is False
     assert set(parameters) - {"self", "train"} <= KEYS
+    assert set(archs.example(name)) <= set(parameters)
     fields = {field.name: field for field in dataclasses.fields(model)}
-    assert fields["num_classes"].type == int | None and fields["num_classes"].default is dataclasses.MISSING
+    if "num_classes" in fields:
+        assert fields["num_classes"].type == int | None and fields["num_classes"].default is dataclasses.MISSING
     assert fields["dtype"].default == fields["param_dtype"].default == "float32"
 
 
@@ -130,16 +100,17 @@ def test_models_hash_by_their_fields(case):
 def test_shapes(case):
     model, inputs = make(case)
     outputs, variables = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), **inputs))
-    batch, length = next(iter(inputs.values())).shape[:2]
-    expected = (batch, length) if getattr(model, "outputs", None) == "all" else (batch,)
-    assert outputs.shape == (*expected, model.num_classes) and outputs.dtype == jnp.float32
+    expected = output_shape(model, inputs)
+    assert outputs.shape == (*expected, getattr(model, "num_classes", outputs.shape[-1]))
+    assert outputs.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype("float32")}
-
+    if not hasattr(model, "num_classes"):
+        return
     headless, _ = make(case, num_classes=None)
     features, fewer = jax.eval_shape(lambda: headless.init_with_output(jax.random.key(0), **inputs))
     assert features.shape[:-1] == expected and features.shape[-1] > 3 and features.dtype == jnp.float32
-    missing = count_parameters(variables) - count_parameters(fewer)
-    assert missing == (0 if getattr(model, "output", None) == "rbf" else (features.shape[-1] + 1) * 3)
+    if "head" in variables["params"]:
+        assert count_parameters(variables) - count_parameters(fewer) == (features.shape[-1] + 1) * 3
 
 
 @pytest.fixture
@@ -217,37 +188,40 @@ def test_float64_computes_in_float64(case):
 
 def test_half_precision_inputs_are_accepted(case):
     model, inputs = make(case)
-    halves = {key: value.astype(jnp.bfloat16) for key, value in inputs.items()}
+    halves = {k: v.astype(jnp.bfloat16) if v.dtype == jnp.float32 else v for k, v in inputs.items()}
     outputs = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), **halves)[0])
     assert outputs.dtype == jnp.float32
 
 
-@pytest.mark.parametrize("name, fields, shape, expected", COUNTS)
-def test_parameter_counts(name, fields, shape, expected):
+@pytest.mark.parametrize("count", COUNTS, ids=lambda count: f"{count[0]}-{'-'.join(map(str, count[1].values()))}")
+def test_parameter_counts(count):
+    """Published or agreed sizes, on the input that the architecture was made for or on the one given."""
+    name, fields, expected, *shapes = count
     model = archs.build(name, **fields)
-    x = jax.ShapeDtypeStruct(shape, jnp.float32)
-    outputs, variables = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x), x)
+    inputs = example(name, *shapes)
+    outputs, variables = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), **x), inputs)
     assert count_parameters(variables) == expected
-    assert outputs.shape[-1] == (fields["num_classes"] or outputs.shape[-1])
+    assert outputs.shape[-1] == (fields.get("num_classes") or outputs.shape[-1])
 
 
-COUNTED = {(name, fields.get("variant")) for name, fields, _, _ in COUNTS}
+COUNTED = {(name, fields.get("variant")) for name, fields, *_ in COUNTS}
 OTHERS = [(name, v) for name in archs.names() for v in archs.variants(name) if (name, v) not in COUNTED]
 
 
 @pytest.mark.parametrize("name, variant", OTHERS)
 def test_variants_build(name, variant):
     """Those that are not counted above."""
-    model = archs.build(name, variant=variant, num_classes=10)
-    inputs = {k: jax.ShapeDtypeStruct(s, jnp.float32) for k, s in INPUTS[model.view].items()}
-    outputs = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), **x)[0], inputs)
-    assert outputs.shape == (2, 10)
+    known = {field.name for field in dataclasses.fields(archs.model_class(name))}
+    sizes = {"num_classes": 10, "source_vocab_size": 10, "target_vocab_size": 10}
+    model = archs.build(name, variant=variant, **{field: size for field, size in sizes.items() if field in known})
+    outputs = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), **x)[0], example(name))
+    assert outputs.shape[-1] == 10
 
 
 @pytest.mark.parametrize(
     "name, fields, message",
     [
-        ("vti", {}, r"architecture 'vti' is unknown; did you mean 'vit'\? allowed: lenet, mlp, rnn, vit"),
+        ("vti", {}, r"architecture 'vti' is unknown; did you mean 'vit'\? allowed: .*lenet, mlp"),
         ("layers", {}, "architecture 'layers' is unknown"),
         ("vit", {"variant": "B/61"}, r"vit: variant 'B/61' is unknown; did you mean 'B/16'\? allowed: Ti/16"),
         ("mlp", {"variant": "small"}, "mlp: variant 'small' is unknown; allowed: none"),

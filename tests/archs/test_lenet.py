@@ -7,6 +7,21 @@ from jax import numpy as jnp
 import archs
 from archs import lenet
 
+CASES = {
+    "modern": {"padding": "valid"},
+    "1998": {"variant": "1998", "num_classes": 10},
+}
+INPUTS = {"image": np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype(np.float32)}
+COUNTS = [
+    ({"variant": "modern", "num_classes": 10}, 61_706),
+    ({"variant": "1998", "num_classes": 10}, 60_000),
+    (
+        {"variant": "1998", "num_classes": 10, "padding": "valid"},
+        60_000,
+        {"image": jax.ShapeDtypeStruct((32, 32, 1), "float32")},
+    ),
+]
+
 
 def test_sparse_layer_connects_as_table_one(random_variables):
     image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 5, 6)), jnp.float32)

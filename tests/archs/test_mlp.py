@@ -6,6 +6,17 @@ from jax import numpy as jnp
 
 import archs
 
+CASES = {
+    "layer": {"hidden_sizes": (8, 8), "normalization": "layer"},
+    "batch": {"hidden_sizes": (8,), "normalization": "batch", "activation": "tanh"},
+}
+INPUTS = {"features": np.random.default_rng(0).normal(size=(2, 6)).astype(np.float32)}
+IMAGE = {"features": jax.ShapeDtypeStruct((224 * 224 * 3,), "float32")}
+COUNTS = [
+    ({"hidden_sizes": (1000,), "num_classes": None}, 150_528_000 + 1_000, IMAGE),
+    ({"hidden_sizes": (), "num_classes": 1000}, 150_528_000 + 1_000, IMAGE),
+]
+
 
 def test_a_layer_is_the_formula(random_variables):
     model = archs.build("mlp", num_classes=2, hidden_sizes=(5,), activation="tanh")

@@ -8,6 +8,33 @@ from jax import numpy as jnp
 import archs
 from archs.layers.recurrent import CELLS, GRUCell, LSTMCell, RecurrentLayer, RecurrentStack
 
+CASES = {
+    "simple": {"cell": "simple", "hidden_size": 8, "activation": "relu", "outputs": "mean"},
+    "gru": {
+        "cell": "gru",
+        "hidden_size": 8,
+        "num_layers": 2,
+        "outputs": "all",
+        "reset_after": False,
+        "unroll": 2,
+    },
+    "lstm": {"hidden_size": 8, "bidirectional": True, "bias": "two", "forget_bias": 2.0},
+}
+INPUTS = {"sequence": np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)}
+COUNTS = [
+    (
+        {"cell": cell, "bias": bias, "hidden_size": 128, "num_classes": None},
+        count,
+        {"sequence": jax.ShapeDtypeStruct((4, 128), "float32")},
+    )
+    for cell, one, two in [
+        ("simple", 32_896, 33_024),
+        ("gru", 98_688, 99_072),
+        ("lstm", 131_584, 132_096),
+    ]
+    for bias, count in [("one", one), ("two", two)]
+]
+
 RNG = np.random.default_rng(0)
 SEQUENCE = jnp.asarray(RNG.normal(size=(3, 6, 4)), jnp.float32)
 LENGTHS = np.array([6, 4, 1])

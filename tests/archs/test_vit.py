@@ -7,6 +7,36 @@ from jax import numpy as jnp
 
 import archs
 
+CASES = {
+    "token": {"patch_size": 8, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "mlp_size": 32},
+    "mean": {
+        "patch_size": 8,
+        "hidden_size": 16,
+        "num_layers": 1,
+        "num_heads": 4,
+        "mlp_size": 8,
+        "norm": "post",
+        "norm_epsilon": 1e-5,
+        "activation": "relu",
+        "pool": "mean",
+        "positions": "sinusoidal",
+        "mixer": "dense",
+        "mixer_kwargs": {"dropout_rate": 0.5},
+    },
+}
+INPUTS = {"image": np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype(np.float32)}
+COUNTS = [
+    ({"variant": variant, "num_classes": 1000}, count)
+    for variant, count in {
+        "Ti/16": 5_717_416,
+        "S/16": 22_050_664,
+        "B/16": 86_567_656,
+        "B/32": 88_224_232,
+        "L/16": 304_326_632,
+        "H/14": 632_045_800,
+    }.items()
+]
+
 FIELDS = {
     "patch_size": 4,
     "hidden_size": 8,
