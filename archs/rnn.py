@@ -30,12 +30,17 @@ class Model(nn.Module):
         bidirectional: Whether each layer reads both ways; both widths are then joined.
         outputs: What the head reads: "last" the state after the last real step (of each direction: the one
             that has read the whole sequence), "mean" the mean over real steps, "all" every step.
+        output_length: Steps to run; those beyond the input read zeros. With outputs="all", one step in and
+            many out. None runs over the input.
         dropout_rate: Share of outputs dropped between layers and before the head, in training.
         bias: One bias per gate, or two as in cuDNN and PyTorch.
         activation: Of the simple cell only; None is "tanh".
         reset_after: Of the GRU only; None is True. See `GRUCell`.
         forget_bias: Of the LSTM only; None is 1. See `LSTMCell`.
-        unroll: Steps per iteration of the compiled loop.
+        peephole: Of the LSTM only; None is False. See `LSTMCell`.
+        layer_norm: Whether products and memory are normalised in every step. See the cells.
+        unroll, remat, implementation: How the recurrence is computed; they change no result. See
+            `RecurrentLayer`.
         dtype: Type of the matrix products; outputs are at least float32.
         param_dtype: Type of the parameters.
     """
@@ -48,34 +53,48 @@ class Model(nn.Module):
     num_layers: int = 1
     bidirectional: bool = False
     outputs: Literal["last", "mean", "all"] = "last"
+    output_length: int | None = None
     dropout_rate: float = 0.0
     bias: Literal["one", "two"] = "one"
     activation: Literal["tanh", "relu"] | None = None
     reset_after: bool | None = None
     forget_bias: float | None = None
+    peephole: bool | None = None
+    layer_norm: bool = False
     unroll: int = 1
+    remat: bool = False
+    implementation: Literal["scan", "cudnn"] = "scan"
     dtype: Dtype = "float32"
     param_dtype: Dtype = "float32"
 
     @nn.compact
     def __call__(
         self, sequence: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None = None, *, train: bool = False
-    ) -> Float[Array, "B outputs"] | Float[Array, "B T outputs"]:
-        """Reads the steps where `mask` is True; raises ValueError if an option belongs to another cell."""
+    ) -> Float[Array, "B *steps outputs"]:
+        """Reads the steps where `mask` is True.
+
+        Raises ValueError if an option belongs to another cell, or if `output_length` is shorter than the
+        sequence or comes with a mask.
+        """
         options: dict[str, Any] = {
             "activation": self.activation,
             "reset_after": self.reset_after,
             "forget_bias": self.forget_bias,
+            "peephole": self.peephole,
         }
         given = {name: option for name, option in options.items() if option is not None}
+        if self.output_length is not None:
+            sequence = self.continued(sequence, mask)
         stack = RecurrentStack(
-            cell=construct(f"rnn: cell={self.cell!r}", CELLS[self.cell], given),
+            cell=construct(f"rnn: cell={self.cell!r}", CELLS[self.cell], {**given, "layer_norm": self.layer_norm}),
             hidden_size=self.hidden_size,
             num_layers=self.num_layers,
             bidirectional=self.bidirectional,
             dropout_rate=self.dropout_rate,
             bias=self.bias,
             unroll=self.unroll,
+            remat=self.remat,
+            implementation=self.implementation,
             dtype=self.dtype,
             param_dtype=self.param_dtype,
             name="stack",
@@ -90,6 +109,17 @@ class Model(nn.Module):
             x = x.mean(axis=1)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         return Head(self.num_classes, dtype=self.dtype, param_dtype=self.param_dtype, name="head")(x)
+
+    def continued(self, sequence: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None) -> Float[Array, "B _ D"]:
+        """The sequence, continued by zeros to `output_length`."""
+        length = sequence.shape[1]
+        if mask is not None or self.output_length is None or self.output_length < length:
+            problem = "a mask is given" if mask is not None else f"the sequence has {length} steps"
+            raise ValueError(
+                f"rnn: output_length is {self.output_length}, and {problem}; it must be at least the length of the "
+                "sequence, without a mask"
+            )
+        return jnp.pad(sequence, ((0, 0), (0, self.output_length - length), (0, 0)))
 
 
 VARIANTS: dict[str, dict[str, Any]] = {cell: {"cell": cell} for cell in CELLS}

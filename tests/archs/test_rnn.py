@@ -6,7 +6,8 @@ import pytest
 from jax import numpy as jnp
 
 import archs
-from archs.layers.recurrent import CELLS, GRUCell, LSTMCell, RecurrentLayer, RecurrentStack
+from archs.layers import recurrent
+from archs.layers.recurrent import CELLS, GRUCell, LSTMCell, RecurrentLayer, RecurrentStack, SimpleCell
 
 CASES = {
     "simple": {"cell": "simple", "hidden_size": 8, "activation": "relu", "outputs": "mean"},
@@ -17,8 +18,10 @@ CASES = {
         "outputs": "all",
         "reset_after": False,
         "unroll": 2,
+        "layer_norm": True,
     },
-    "lstm": {"hidden_size": 8, "bidirectional": True, "bias": "two", "forget_bias": 2.0},
+    "lstm": {"hidden_size": 8, "bidirectional": True, "bias": "two", "forget_bias": 2.0, "implementation": "scan"},
+    "lstm-all": {"hidden_size": 8, "peephole": True, "layer_norm": True, "remat": True, "output_length": 7},
 }
 INPUTS = {"sequence": np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)}
 COUNTS = [
@@ -40,7 +43,15 @@ SEQUENCE = jnp.asarray(RNG.normal(size=(3, 6, 4)), jnp.float32)
 LENGTHS = np.array([6, 4, 1])
 MASK = jnp.asarray(np.arange(6)[None] < LENGTHS[:, None])
 
-cells = pytest.mark.parametrize("cell", [cell() for cell in CELLS.values()] + [GRUCell(reset_after=False)], ids=str)
+cells = pytest.mark.parametrize(
+    "cell",
+    [
+        *[cell() for cell in CELLS.values()],
+        GRUCell(reset_after=False, layer_norm=True),
+        LSTMCell(peephole=True, layer_norm=True),
+    ],
+    ids=str,
+)
 
 
 def sigmoid(x):
@@ -145,6 +156,148 @@ def test_gru_before_is_the_equation_of_cho(random_variables):
         candidate = np.tanh(x @ w[:, 2] + (r * h) @ u[:, 2] + b[2])
         h = z * h + (1 - z) * candidate
         np.testing.assert_allclose(outputs[:, step], h, rtol=1e-5, atol=1e-6)
+
+
+def norm(x, params, name, gates=slice(None)):
+    """Layer normalisation over all values of each example, written for one group of gates [B, G, H]."""
+    x = (x - x.mean((1, 2), keepdims=True)) / np.sqrt(x.var((1, 2), keepdims=True) + 1e-5)
+    return x * params[f"{name}_norm_scale"][gates] + params[f"{name}_norm_bias"][gates]
+
+
+def reference(cell, params, sequence):
+    """Outputs of the cells with options, step by step from the papers' equations."""
+    w, u, b = (params[name] for name in ("input_kernel", "hidden_kernel", "bias"))
+    hidden_size = b.shape[-1]
+    h, c = np.zeros((2, len(sequence), hidden_size))
+    outputs = []
+    for x in np.moveaxis(np.float64(sequence), 1, 0):
+        wx, uh = np.einsum("bd,dgh->bgh", x, w), np.einsum("bd,dgh->bgh", h, u)
+        if isinstance(cell, SimpleCell):
+            h = np.tanh(norm(wx + uh + b, params, "sum"))[:, 0]
+        elif isinstance(cell, GRUCell):
+            gates, rest = slice(0, 2), slice(2, 3)
+            r, z = np.moveaxis(
+                sigmoid(
+                    norm(wx[:, gates], params, "input", gates) + b[gates] + norm(uh[:, gates], params, "hidden", gates)
+                ),
+                1,
+                0,
+            )
+            candidate = norm(wx[:, rest], params, "input", rest) + b[rest]
+            if cell.reset_after:
+                candidate = candidate + r[:, None] * norm(uh[:, rest], params, "hidden", rest)
+            else:
+                candidate = candidate + norm(np.einsum("bd,dgh->bgh", r * h, u[:, rest]), params, "hidden", rest)
+            h = (1 - z) * np.tanh(candidate[:, 0]) + z * h
+        else:
+            if cell.layer_norm:
+                wx, uh = norm(wx, params, "input"), norm(uh, params, "hidden")
+            i, f, g, o = np.moveaxis(wx + uh + b, 1, 0)
+            p = params["peephole"] if cell.peephole else np.zeros((3, hidden_size))
+            i, f = sigmoid(i + p[0] * c), sigmoid(f + p[1] * c)
+            c = f * c + i * np.tanh(g)
+            o = sigmoid(o + p[2] * c)
+            h = o * np.tanh(norm(c[:, None], params, "memory")[:, 0] if cell.layer_norm else c)
+        outputs.append(h)
+    return np.stack(outputs, axis=1)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        SimpleCell(layer_norm=True),
+        GRUCell(layer_norm=True),
+        GRUCell(reset_after=False, layer_norm=True),
+        LSTMCell(layer_norm=True),
+        LSTMCell(peephole=True),
+        LSTMCell(peephole=True, layer_norm=True),
+    ],
+    ids=str,
+)
+def test_options_of_cells_are_the_equations_of_their_papers(cell, random_variables):
+    layer = RecurrentLayer(cell, hidden_size=5)
+    params = random_variables(layer, SEQUENCE)
+    outputs, _ = jax.jit(layer.apply)(params, SEQUENCE)
+    expected = reference(cell, jax.tree.map(np.float64, params["params"]), SEQUENCE)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_layer_norm_ignores_the_scale_of_the_input_kernel(random_variables):
+    layer = RecurrentLayer(LSTMCell(layer_norm=True), hidden_size=5)
+    params = random_variables(layer, SEQUENCE)["params"]
+    larger = {"params": {**params, "input_kernel": 7 * params["input_kernel"]}}
+    apply = jax.jit(layer.apply)
+    np.testing.assert_allclose(apply(larger, SEQUENCE)[0], apply({"params": params}, SEQUENCE)[0], rtol=1e-2, atol=1e-3)
+
+
+def test_remat_keeps_less_and_changes_nothing(random_variables):
+    sequence = jnp.asarray(RNG.normal(size=(4, 64, 4)), jnp.float32)
+    params = random_variables(RecurrentLayer(LSTMCell(), hidden_size=16), sequence)
+    gradients, memory = {}, {}
+    for remat in (False, True):
+        layer = RecurrentLayer(LSTMCell(), hidden_size=16, remat=remat)
+        loss = jax.grad(lambda params, layer=layer: jnp.square(layer.apply(params, sequence)[0]).sum())
+        compiled = jax.jit(loss).lower(params).compile()
+        gradients[remat], memory[remat] = compiled(params), compiled.memory_analysis().temp_size_in_bytes
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *gradients.values())
+    assert memory[True] < 0.8 * memory[False]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("bias", ["one", "two"])
+def test_cudnn_gets_the_same_weights(bias, reverse, random_variables, monkeypatch):
+    """JAX's own reference of its cuDNN binding stands in for the kernel, which needs a GPU."""
+    binding = recurrent.cudnn
+
+    def stand_in(x, h, c, packed, lengths, width, hidden_size, *rest):
+        weights = binding.unpack_lstm_weights(packed, width, hidden_size, *rest[::2])
+        return binding.lstm_ref(x, h, c, *weights, lengths, width, hidden_size, *rest)
+
+    layer = RecurrentLayer(LSTMCell(), hidden_size=5, bias=bias, reverse=reverse)
+    params = random_variables(layer, SEQUENCE)
+    state = tuple(jnp.asarray(RNG.normal(size=(3, 5)), jnp.float32) for _ in range(2))
+    expected = layer.apply(params, SEQUENCE, None, state)
+    monkeypatch.setattr(binding, "lstm", stand_in)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    outputs = layer.clone(implementation="cudnn").apply(params, SEQUENCE, None, state)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), outputs, expected)
+
+
+@pytest.mark.parametrize(
+    "fields, masked, problem",
+    [
+        ({"cell": "gru"}, False, "cell but the LSTM"),
+        ({"peephole": True}, False, "peephole"),
+        ({"layer_norm": True}, False, "layer_norm"),
+        ({}, True, "mask"),
+        ({"remat": True}, False, "remat"),
+        ({"unroll": 2}, False, "unroll"),
+        ({"dtype": "bfloat16"}, False, "dtype='bfloat16'"),
+        ({}, False, "kernel for cpu"),
+    ],
+)
+def test_cudnn_refuses_what_it_cannot_do(fields, masked, problem):
+    model = archs.build("rnn", num_classes=2, implementation="cudnn", **fields)
+    with pytest.raises(ValueError, match=f"rnn: implementation='cudnn' has no {problem}; use implementation='scan'"):
+        jax.eval_shape(model.init, jax.random.key(0), SEQUENCE, MASK if masked else None)
+
+
+def test_one_to_many_reads_zeros_after_its_input(random_variables):
+    one = SEQUENCE[:, :1]
+    model = archs.build("rnn", num_classes=2, hidden_size=5, outputs="all", output_length=4)
+    params = random_variables(model, one)
+    outputs = jax.jit(model.apply)(params, one)
+    assert outputs.shape == (3, 4, 2)
+    many = archs.build("rnn", num_classes=2, hidden_size=5, outputs="all")
+    padded = jnp.concatenate([one, jnp.zeros((3, 3, 4))], axis=1)
+    np.testing.assert_allclose(outputs, jax.jit(many.apply)(params, padded), rtol=1e-6)
+
+
+@pytest.mark.parametrize("length, mask, problem", [(5, None, "the sequence has 6 steps"), (8, MASK, "a mask is given")])
+def test_output_length_must_fit(length, mask, problem):
+    model = archs.build("rnn", num_classes=2, output_length=length)
+    with pytest.raises(ValueError, match=f"rnn: output_length is {length}, and {problem}"):
+        jax.eval_shape(model.init, jax.random.key(0), SEQUENCE, mask)
 
 
 def test_lstm_holds_its_memory(random_variables):
