@@ -182,11 +182,14 @@ def _check_images(experiment: Experiment) -> None:
 
 
 def _check_classes(experiment: Experiment) -> None:
-    """Refuses a model with fewer outputs than the data have classes."""
-    classes = experiment.data.source.num_classes
-    outputs = getattr(experiment.model, "num_classes", None)
-    if "label" in experiment.objective.reads and classes and outputs and outputs < classes:
-        raise UserError(f"config.model.num_classes: {outputs} is too few; the data have {classes} classes.")
+    """Refuses a model with fewer outputs than the data have classes, or a smaller vocabulary than theirs."""
+    source = experiment.data.source
+    classes = source.num_classes if "label" in experiment.objective.reads else None
+    for field, needed in {"num_classes": classes, **getattr(source, "vocab_sizes", {})}.items():
+        given = getattr(experiment.model, field, None)
+        if given and needed and given < needed:
+            what = "classes" if field == "num_classes" else "tokens"
+            raise UserError(f"config.model.{field}: {given} is too few; the data have {needed} {what}.")
 
 
 def _explained(what: str, function: Callable[[], Any]) -> Any:

@@ -174,8 +174,9 @@ class MeanSquare:
         rngs: Any,
         train: bool,
     ) -> tuple[Array, objectives.Metrics, Any]:
-        outputs, mutated = objectives.apply(model, variables, batch, rngs=rngs, train=train)
-        loss = jnp.mean(jnp.square(jnp.concatenate([output.ravel() for output in jax.tree.leaves(outputs)])))
+        outputs, mutated, auxiliary = objectives.apply(model, variables, batch, rngs=rngs, train=train)
+        leaves = [*jax.tree.leaves(outputs), *auxiliary]
+        loss = jnp.mean(jnp.square(jnp.concatenate([output.ravel() for output in leaves])))
         return loss, {"loss": (loss, jnp.ones(()))}, mutated
 
 
@@ -262,10 +263,10 @@ def _example(name: str, given: Sequence[str]) -> dict[str, jax.ShapeDtypeStruct]
 
 
 def _default_fields(model_class: type[nn.Module], example: Shapes) -> dict[str, Any]:
-    """As many classes as ImageNet has for images of 64 pixels and more, otherwise 10 as MNIST has."""
-    if "num_classes" not in fields_of(model_class):
-        return {}
-    return {"num_classes": 1000 if "image" in example and example["image"].shape[0] >= 64 else 10}
+    """ImageNet's number of classes for images of 64 pixels and more, otherwise MNIST's; 30,000 words."""
+    classes = 1000 if "image" in example and example["image"].shape[0] >= 64 else 10
+    sizes = {"num_classes": classes, "source_vocab_size": 30_000, "target_vocab_size": 30_000}
+    return {field: size for field, size in sizes.items() if field in fields_of(model_class)}
 
 
 def _fields(model_class: type[nn.Module], overrides: Sequence[str]) -> dict[str, Any]:

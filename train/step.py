@@ -75,6 +75,7 @@ def init(recipe: Recipe, seed: UInt32[Array, ""], inputs: Mapping[str, Any]) -> 
     variables = dict(recipe.model.init(key, **inputs, train=False))
     params = variables.pop("params")
     variables.pop("intermediates", None)
+    variables.pop(objectives.AUXILIARY, None)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         seed=seed,

@@ -42,7 +42,8 @@ class Examples(Protocol):
 class Source(Protocol):
     """A data set: a frozen dataclass whose fields say where and which.
 
-    `num_classes` is how many values its `label` takes; None if it has none or does not know.
+    `num_classes` is how many values its `label` takes; None if it has none or does not know. A source of tokens says in
+    `vocab_sizes` how many values they take, by the field of the model that must be as large.
     """
 
     @property

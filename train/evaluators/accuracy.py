@@ -1,4 +1,4 @@
-"""The fraction of examples classified right, and the loss."""
+"""The share of examples, steps, nodes or tokens that are classified right, and whatever else the objective measures."""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluator(Scheduled):
-    """Reports `accuracy` and `loss`."""
+    """Reports `accuracy`, `loss` and the objective's other measures."""
 
     def check(self, path: str, experiment: "Experiment") -> None:
         super().check(path, experiment)
-        if experiment.config.objective.name != "classification":
+        if "accuracy" not in experiment.objective.measures:
             raise UserError(f"{path}: {experiment.config.objective.name} has no accuracy; use the evaluator 'loss'.")
 
     def evaluate(self, evaluation: Evaluation) -> dict[str, float]:

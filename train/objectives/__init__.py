@@ -13,10 +13,13 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+import optax
+from jaxtyping import Array, Bool, Float, Int
 
 Batch = Mapping[str, Any]
 Metrics = dict[str, Any]  # Pairs (sum, count) of arrays.
+
+AUXILIARY = "auxiliary"  # The collection of outputs that exist in training only, such as logits of a side head.
 
 
 def input_names(model: nn.Module) -> dict[str, bool]:
@@ -30,17 +33,35 @@ def model_inputs(model: nn.Module, batch: Batch) -> dict[str, Any]:
     return {key: batch[key] for key in input_names(model) if key in batch}
 
 
-def apply(model: nn.Module, variables: Mapping[str, Any], batch: Batch, *, rngs: Any, train: bool) -> tuple[Any, Any]:
-    """The model's output, and the collections that training changes (such as batch statistics)."""
+def apply(
+    model: nn.Module, variables: Mapping[str, Any], batch: Batch, *, rngs: Any, train: bool
+) -> tuple[Any, Any, list[Array]]:
+    """The model's output, the collections that training changes (such as batch statistics), and auxiliary outputs.
+
+    Auxiliary outputs are what the model sows into the collection `auxiliary` in training, to be judged like its output.
+    """
     inputs = model_inputs(model, batch)
     if not train:
-        return model.apply(variables, **inputs, train=False), {}
-    mutable = [collection for collection in variables if collection != "params"]
+        return model.apply(variables, **inputs, train=False), {}, []
+    mutable = [AUXILIARY, *(collection for collection in variables if collection != "params")]
     output, mutated = model.apply(variables, **inputs, train=True, rngs=rngs, mutable=mutable)
-    return output, mutated
+    kept = {collection: values for collection, values in mutated.items() if collection != AUXILIARY}
+    return output, kept, jax.tree.leaves(mutated.get(AUXILIARY, {}))
 
 
-def weighted(values: Float[Array, " B"], valid: Bool[Array, " B"]) -> tuple[Array, Array]:
+def cross_entropy(
+    logits: Float[Array, "*places classes"], label: Int[Array, "*places"], label_smoothing: float
+) -> Float[Array, "*places"]:
+    """Cross-entropy at every place, `label_smoothing` of the probability spread over all classes.
+
+    It is NaN where the label is no class of the model's: that must not pass as an example without loss.
+    """
+    targets = optax.smooth_labels(nn.one_hot(label, logits.shape[-1]), label_smoothing)
+    is_class = (label >= 0) & (label < logits.shape[-1])
+    return jnp.where(is_class, optax.softmax_cross_entropy(logits, targets), jnp.nan)
+
+
+def weighted(values: Float[Array, "B *places"], valid: Bool[Array, "B *places"]) -> tuple[Array, Array]:
     """The sum of the valid values, and their count."""
     return jnp.sum(jnp.where(valid, values, 0.0)), jnp.sum(valid, dtype=jnp.float32)
 
@@ -49,6 +70,12 @@ def valid_rows(batch: Batch) -> Bool[Array, " B"]:
     """Which rows are examples; the rest fills up the last batch of an evaluation."""
     size = len(jax.tree.leaves(dict(batch))[0])
     return batch.get("valid", jnp.ones(size, bool))
+
+
+def valid_places(batch: Batch, shape: tuple[int, ...], mask: str) -> Bool[Array, "B *places"]:
+    """Which places of an array of this shape count: in rows that are examples, those that the entry `mask` allows."""
+    rows = valid_rows(batch).reshape(-1, *(1,) * (len(shape) - 1))
+    return jnp.broadcast_to(rows, shape) & batch.get(mask, jnp.ones(shape, bool))
 
 
 def mean(pair: tuple[Array, Array]) -> Array:

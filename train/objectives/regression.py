@@ -13,7 +13,7 @@ from train import objectives
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """Reads `target` [B, outputs]; the model gives as many numbers."""
+    """Reads `target` [B, outputs] or [B, steps, outputs]; the model gives as many numbers."""
 
     reads = ("target",)
     measures = ("loss",)
@@ -27,11 +27,13 @@ class Objective:
         rngs: Any,
         train: bool,
     ) -> tuple[Array, objectives.Metrics, Any]:
-        predictions, mutated = objectives.apply(model, variables, batch, rngs=rngs, train=train)
+        predictions, mutated, auxiliary = objectives.apply(model, variables, batch, rngs=rngs, train=train)
         if predictions.shape != batch["target"].shape:
             raise ValueError(
                 f"the model gives {predictions.shape} but the targets are {batch['target'].shape}; set num_classes"
             )
-        errors = jnp.mean(jnp.square(predictions - batch["target"]), axis=-1)
+        if auxiliary:
+            raise ValueError("the model has an auxiliary head, which only classification judges; build it without")
+        errors = jnp.square(predictions - batch["target"]).reshape(len(predictions), -1).mean(axis=-1)
         metrics = {"loss": objectives.weighted(errors, objectives.valid_rows(batch))}
         return objectives.mean(metrics["loss"]), metrics, mutated
