@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from train.data import Data, EvaluationBatches, TrainingBatches, on_devices, resize, shuffled, views
 from train.data.augmentations import random_shift
-from train.data.sources import adding, digits, tfds
+from train.data.sources import adding, digits, tfds, transduction
 from train.errors import UserError
 from train.mesh import MeshShape
 
@@ -141,6 +141,28 @@ def test_shifting_moves_down_and_right_and_fills_with_zero():
     moved = random_shift.shift(np.repeat(image, 2, 0), np.array([[1, 0], [0, -1]]))[..., 0]
     np.testing.assert_array_equal(moved[0], [[0, 0, 0], [1, 2, 3], [4, 5, 6]])
     np.testing.assert_array_equal(moved[1], [[2, 3, 0], [5, 6, 0], [8, 9, 0]])
+
+
+@pytest.mark.parametrize("task", ["copy", "reverse"])
+def test_transduction_copies_or_reverses_and_ends(task):
+    source = transduction.Source(task=task, min_length=2, max_length=5, alphabet_size=3, train_size=50)
+    examples = source.split("train")[np.arange(50)]
+    lengths = set()
+    for row in range(50):
+        text = examples["source"][row][examples["source_mask"][row]]
+        lengths.add(len(text))
+        assert set(text) <= {2, 3, 4} and not examples["source"][row][len(text) :].any()
+        target = examples["target"][row]
+        np.testing.assert_array_equal(target[: len(text)], text if task == "copy" else text[::-1])
+        assert target[len(text)] == 1 and not target[len(text) + 1 :].any()
+        np.testing.assert_array_equal(examples["target_mask"][row], np.arange(6) <= len(text))
+    assert lengths == {2, 3, 4, 5} and source.vocab_sizes == {"source_vocab_size": 5, "target_vocab_size": 5}
+
+
+@pytest.mark.parametrize("fields", [{"min_length": 0}, {"min_length": 5, "max_length": 4}, {"alphabet_size": 0}])
+def test_transduction_refuses_what_it_cannot_make(fields):
+    with pytest.raises(UserError, match="is less than"):
+        transduction.Source(**fields)
 
 
 def test_adding_marks_one_step_in_each_half():
