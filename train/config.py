@@ -23,7 +23,7 @@ import archs
 from archs.layers import mixers
 from train import plugins
 from train.errors import UserError, nearest
-from train.fields import REQUIRED, Field, allows, describe, fields_of
+from train.fields import REQUIRED, Field, allows, as_text, describe, fields_of
 
 SECTIONS = (
     "model",
@@ -312,14 +312,16 @@ def _check(path: str, field: Field, config: ConfigDict) -> None:
     *parents, key = path.split(".")
     for parent in parents:
         section = section[parent]
-    value = section[key]
+    value = as_text(field.type, section[key])
     if value is None and field.is_required and not allows(field.type, None):
         raise UserError(f"config.{path} is required ({describe(field.type)}): set --config.{path}=...")
     if not allows(field.type, value):
         raise UserError(f"config.{path}: {value!r} is not allowed; it must be {describe(field.type)}.")
     if field.type is float or (allows(field.type, 0.5) and type(value) is int):
+        value = float(value)
+    if value is not section[key]:
         with config.unlocked():
-            section[key] = float(value)
+            section[key] = value
 
 
 def _freeze(value: Any) -> Any:

@@ -72,6 +72,11 @@ def allows(hint: Any, value: Any) -> bool:
     return value is None if hint is types.NoneType else type(value) is hint
 
 
+def as_text(hint: Any, value: Any) -> Any:
+    """The value of a flag, as text where only text is allowed: the variant 50 of a ResNet is no number."""
+    return str(value) if type(value) is int and not allows(hint, value) and allows(hint, str(value)) else value
+
+
 def _allows_items(hints: Sequence[Any], values: tuple[Any, ...]) -> bool:
     if Ellipsis in hints:
         return all(allows(hints[0], value) for value in values)

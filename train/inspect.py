@@ -34,7 +34,7 @@ import archs
 from train import config, experiment, flops, objectives, step
 from train.commands import Parser, split_overrides
 from train.errors import UserError, nearest, run_command
-from train.fields import allows, describe, fields_of
+from train.fields import allows, as_text, describe, fields_of
 from train.optimizer import Optimizer
 
 Shapes = Mapping[str, jax.ShapeDtypeStruct]
@@ -281,7 +281,8 @@ def _fields(model_class: type[nn.Module], overrides: Sequence[str]) -> dict[str,
         *outer, field = path.removeprefix("model.").split(".")
         functools.reduce(lambda inner, key: inner.setdefault(key, {}), outer, fields)[field] = _value(text)
     for name in fields.keys() & fields_of(model_class).keys():
-        value, expected = fields[name], fields_of(model_class)[name].type
+        expected = fields_of(model_class)[name].type
+        value = fields[name] = as_text(expected, fields[name])
         if not allows(expected, value):
             raise UserError(f"--model.{name}: {value!r} is not allowed; it must be {describe(expected)}.")
     return fields

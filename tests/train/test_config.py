@@ -133,6 +133,14 @@ MISTAKES = {
         "lenet cannot read image [64, 8, 8, 1]",
     ),
     "too few classes": (["--config.model.num_classes=9"], "9 is too few; the data have 10 classes"),
+    "too small a vocabulary": (
+        ["--config=configs/transduction.py", "--config.model.source_vocab_size=5"],
+        "config.model.source_vocab_size: 5 is too few; the data have 10 tokens",
+    ),
+    "weight of a head that is not there": (
+        ["--config.objective.auxiliary_weight=0.3"],
+        "classification cannot judge mlp: the model has no auxiliary head; leave out auxiliary_weight",
+    ),
     "metric that nobody measures": (
         ["--config.checkpoint.keep_best=1", "--config.checkpoint.metric=test/acuracy"],
         "did you mean 'test/accuracy'",
@@ -199,3 +207,14 @@ def test_a_file_that_is_no_config(tmp_path):
     file.write_text("x = 1\n")
     with pytest.raises(UserError, match="defines no get_config"):
         configs.load(str(file))
+
+
+@pytest.mark.parametrize(
+    "flags, field, value",
+    [
+        (["model.name=resnet", "model.num_classes=10", "model.variant=50"], "variant", "50"),
+        (["model.name=alexnet", "model.num_classes=10", "model.initialization=2012"], "initialization", "2012"),
+    ],
+)
+def test_text_that_looks_like_a_number_is_text_where_text_is_asked_for(flags, field, value):
+    assert configs.load("configs/quickstart.py:mlp", flags).model[field] == value
