@@ -16,7 +16,7 @@ Padding = Literal["zero", "circular", "none"]
 
 
 def pads(padding: Padding, kernel_size: tuple[int, ...]) -> str | list[tuple[int, int]]:
-    """What `nn.Conv` calls a padding that keeps the size at stride 1, for odd kernels."""
+    """The padding in terms of `nn.Conv`; "zero" and "circular" keep the size at stride 1."""
     if padding == "zero":
         return [((size - 1) // 2, size // 2) for size in kernel_size]
     return {"circular": "CIRCULAR", "none": "VALID"}[padding]
@@ -34,6 +34,7 @@ class ConvNorm(nn.Module):
         use_bias: Whether the convolution has a bias, which normalisation takes away again.
         zero_scale: Whether normalisation starts with scale 0, so that a residual branch starts as nothing
             (Goyal et al., 2017, section 5.1).
+        kernel_init: Of the convolution; normalisation makes its scale matter to the speed of learning only.
         momentum: Share of the running statistics that a training step keeps.
         epsilon: Added to the variance.
         dtype: Type of the computation; statistics are at least float32.
@@ -47,6 +48,7 @@ class ConvNorm(nn.Module):
     activation: Activation | None = "relu"
     use_bias: bool = False
     zero_scale: bool = False
+    kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
     momentum: float = 0.9
     epsilon: float = 1e-5
     dtype: Dtype = "float32"
@@ -61,7 +63,7 @@ class ConvNorm(nn.Module):
             strides=self.strides,
             padding=pads(self.padding, self.kernel_size),
             use_bias=self.use_bias,
-            kernel_init=nn.initializers.he_normal(),
+            kernel_init=self.kernel_init,
             **dtypes,
             name="conv",
         )(x)
