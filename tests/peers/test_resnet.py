@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import archs
+from tests.peers.comparison import compare
 
 torch = pytest.importorskip("torch", reason="PyTorch is the peer; install the extra `peers`")
 transformers = pytest.importorskip("transformers", reason="transformers is the peer; install the extra `peers`")
