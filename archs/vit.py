@@ -17,10 +17,10 @@ from jax import numpy as jnp
 from jaxtyping import Array, Float
 
 from archs.layers.activation import Activation
-from archs.layers.block import Block
 from archs.layers.fields import Dtype
 from archs.layers.head import Head
 from archs.layers.positions import Positions
+from archs.layers.stack import Remat, Stack
 
 
 class Model(nn.Module):
@@ -43,6 +43,7 @@ class Model(nn.Module):
         norm_epsilon: Added to the variance in layer normalisation.
         mixer: How attention mixes values; one of `archs.layers.mixers.names()`.
         mixer_kwargs: Fields of the mixer.
+        scan_layers, remat: How the blocks are run; see `archs.layers.stack.Stack`.
         dtype: Type of the computation; outputs are at least float32.
         param_dtype: Type of the parameters.
     """
@@ -63,6 +64,8 @@ class Model(nn.Module):
     norm_epsilon: float = 1e-6
     mixer: str = "dense"
     mixer_kwargs: Mapping[str, Any] = field(default_factory=FrozenDict)
+    scan_layers: bool = False
+    remat: Remat = "none"
     dtype: Dtype = "float32"
     param_dtype: Dtype = "float32"
 
@@ -88,19 +91,18 @@ class Model(nn.Module):
             x = jnp.concatenate([token, x], axis=1)
         x = Positions(self.positions, max_length=x.shape[1], **dtypes, name="positions")(x)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-        for layer in range(self.num_layers):
-            x = Block(
-                num_heads=self.num_heads,
-                mlp_size=self.mlp_size,
-                norm=self.norm,
-                activation=self.activation,
-                dropout_rate=self.dropout_rate,
-                norm_epsilon=self.norm_epsilon,
-                mixer=self.mixer,
-                mixer_kwargs=self.mixer_kwargs,
-                **dtypes,
-                name=f"block_{layer}",
-            )(x, train=train)
+        block = {
+            "num_heads": self.num_heads,
+            "mlp_size": self.mlp_size,
+            "norm": self.norm,
+            "activation": self.activation,
+            "dropout_rate": self.dropout_rate,
+            "norm_epsilon": self.norm_epsilon,
+            "mixer": self.mixer,
+            "mixer_kwargs": self.mixer_kwargs,
+            **dtypes,
+        }
+        x = Stack(self.num_layers, FrozenDict(block), self.scan_layers, self.remat, name="blocks")(x, train=train)
         if self.norm == "pre":  # a post-norm block has normalised its output already
             x = nn.LayerNorm(epsilon=self.norm_epsilon, **dtypes, name="norm")(x)
         x = x[:, 0] if self.pool == "token" else x.mean(axis=1)

@@ -141,7 +141,8 @@ def _targets(config: ConfigDict) -> Iterator[tuple[str, tuple[dict[str, Field], 
     yield "model", (_model_fields(model), ("mixer_kwargs",))
     if "mixer" in model:
         mixer = _refuse_as_user_error("config.model.mixer", mixers.mixer_class, model.mixer)
-        yield "model.mixer_kwargs", (fields_of(mixer), ())
+        types = ("dtype", "param_dtype")  # those of the model
+        yield "model.mixer_kwargs", (fields_of(mixer, skip=("parent", "name", *types)), ())
     objective = plugins.load("train.objectives", _name(config, "objective"), "Objective", field="config.objective.name")
     yield "objective", ({"name": Field(str)} | fields_of(objective), ())
     yield "data", (fields_of(data.Data, skip=("source", "augmentation")), ("source", "augmentation"))

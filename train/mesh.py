@@ -22,7 +22,7 @@ from train.errors import UserError
 
 AXES = ("data", "fsdp", "model", "seq")
 
-# First match wins, on the path of a leaf (`params/block_0/attention/query/kernel`). Specs align from the right, so that
+# First match wins, on the path of a leaf (`params/blocks/layer_0/attention/query/kernel`). Specs align from the right:
 # stacked layers, with a leading dimension more, follow the same rule. An axis that does not divide its dimension is
 # left out. Optimizer moments have the path of their parameter within theirs, and so its rule.
 RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (

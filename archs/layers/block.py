@@ -1,6 +1,6 @@
 """The Transformer block: attention, then a two-layer perceptron at each position, each a residual branch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any, Literal
 
@@ -43,23 +43,29 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer of a Transformer.
+    """One layer of a Transformer: self-attention, cross-attention if `cross`, and the perceptron.
 
     Attributes:
         num_heads: H.
         mlp_size: F, the inner width of the perceptron.
+        key_size: Width of a head's queries and keys; None is D / H.
+        use_bias: Whether the projections of attention have biases.
+        cross: Whether the block also attends to a memory, as in the decoder of Vaswani et al. (2017).
         norm: Whether layer normalisation stands inside the residual branch, x + f(norm(x)), as in GPT-2 and
             ViT, or after the sum, norm(x + f(x)), as in Vaswani et al. (2017), GPT-1 and BERT.
         activation: Of the perceptron.
         dropout_rate: Share dropped of each branch and of the perceptron's inner units, in training.
         norm_epsilon: Added to the variance in layer normalisation.
-        mixer, mixer_kwargs: How attention mixes values; see `archs.layers.mixers`.
+        mixer, mixer_kwargs: How self-attention mixes values; see `archs.layers.mixers`.
         dtype: Type of the computation.
         param_dtype: Type of the parameters.
     """
 
     num_heads: int
     mlp_size: int
+    key_size: int | None = None
+    use_bias: bool = True
+    cross: bool = False
     norm: Literal["pre", "post"] = "pre"
     activation: Activation = "gelu"
     dropout_rate: float = 0.0
@@ -73,32 +79,33 @@ class Block(nn.Module):
     def __call__(
         self,
         x: Float[Array, "B T D"],
+        memory: Float[Array, "B S _"] | None = None,
         *,
         mask: Bool[Array, "B T"] | None = None,
+        memory_mask: Bool[Array, "B S"] | None = None,
         causal: bool = False,
+        decode: bool = False,
         train: bool = False,
     ) -> Float[Array, "B T D"]:
+        """Arguments are those of `MultiHeadAttention`."""
         dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        attention_norm = nn.LayerNorm(epsilon=self.norm_epsilon, **dtypes, name="attention_norm")
-        attention = MultiHeadAttention(
-            num_heads=self.num_heads,
-            mixer=self.mixer,
-            mixer_kwargs=self.mixer_kwargs,
+        heads: dict[str, Any] = {
+            "num_heads": self.num_heads,
+            "key_size": self.key_size,
+            "use_bias": self.use_bias,
             **dtypes,
-            name="attention",
-        )
-        mlp_norm = nn.LayerNorm(epsilon=self.norm_epsilon, **dtypes, name="mlp_norm")
-        mlp = FeedForward(
-            mlp_size=self.mlp_size,
-            activation=self.activation,
-            dropout_rate=self.dropout_rate,
-            **dtypes,
-            name="mlp",
-        )
-        drop = nn.Dropout(self.dropout_rate, deterministic=not train)
+        }
+        modes: dict[str, Any] = {"decode": decode, "train": train}
 
-        if self.norm == "pre":
-            x = x + drop(attention(attention_norm(x), mask=mask, causal=causal, train=train))
-            return x + drop(mlp(mlp_norm(x), train=train))
-        x = attention_norm(x + drop(attention(x, mask=mask, causal=causal, train=train)))
-        return mlp_norm(x + drop(mlp(x, train=train)))
+        def branch(x: Float[Array, "B T D"], name: str, f: Callable[[Array], Array]) -> Float[Array, "B T D"]:
+            norm = nn.LayerNorm(epsilon=self.norm_epsilon, **dtypes, name=f"{name}_norm")
+            drop = nn.Dropout(self.dropout_rate, deterministic=not train)
+            return x + drop(f(norm(x))) if self.norm == "pre" else norm(x + drop(f(x)))
+
+        attention = MultiHeadAttention(**heads, mixer=self.mixer, mixer_kwargs=self.mixer_kwargs, name="attention")
+        x = branch(x, "attention", lambda x: attention(x, mask=mask, causal=causal, **modes))
+        if self.cross:
+            cross_attention = MultiHeadAttention(**heads, name="cross_attention")
+            x = branch(x, "cross_attention", lambda x: cross_attention(x, memory, mask=memory_mask, **modes))
+        mlp = FeedForward(self.mlp_size, self.activation, self.dropout_rate, **dtypes, name="mlp")
+        return branch(x, "mlp", lambda x: mlp(x, train=train))

@@ -33,8 +33,10 @@ def choose(what: str, given: Any, allowed: Iterable[Any]) -> Any:
     raise ValueError(f"{what} {given!r} is unknown; {hint}allowed: {listed}")
 
 
-def construct(owner: str, cls: type[T], fields: Mapping[str, Any]) -> T:
+def construct(owner: str, cls: type[T], fields: Mapping[str, Any], **unchecked: Any) -> T:
     """Calls a dataclass or Linen module with `fields`, checked first; `owner` begins every error message.
+
+    `unchecked` are further arguments, from code instead of a user.
 
     Raises:
         ValueError: A field is unknown or missing, or its value is not one of its choices or out of range.
@@ -45,10 +47,11 @@ def construct(owner: str, cls: type[T], fields: Mapping[str, Any]) -> T:
         choose(f"{owner}: field", name, known)
         _check(f"{owner}: {name}", name, value, known[name].type)
     for name, field in known.items():
-        if field.default is field.default_factory is dataclasses.MISSING and name not in fields:
+        if field.default is field.default_factory is dataclasses.MISSING and name not in {**fields, **unchecked}:
             raise ValueError(f"{owner}: field {name!r} is required; give it, for example {name}=…")
     # Modules are static arguments of jit, so they must hash.
-    return cls(**{name: FrozenDict(v) if isinstance(v, Mapping) else v for name, v in fields.items()})
+    frozen = {name: FrozenDict(v) if isinstance(v, Mapping) else v for name, v in fields.items()}
+    return cls(**frozen, **unchecked)
 
 
 def _check(what: str, name: str, value: Any, annotation: Any) -> None:

@@ -10,7 +10,9 @@ from jax import numpy as jnp
 from archs.layers import mixers
 from archs.layers.attention import MultiHeadAttention
 from archs.layers.block import Block
+from archs.layers.mixers import dense
 from archs.layers.positions import Positions, sinusoidal
+from archs.layers.stack import Stack, stack_layers, unstack_layers
 
 RNG = np.random.default_rng(0)
 X = jnp.asarray(RNG.normal(size=(2, 5, 8)), jnp.float32)
@@ -23,12 +25,16 @@ def heads(length: int) -> jax.Array:
     return jnp.asarray(RNG.normal(size=(2, length, 2, 4)), jnp.float32)
 
 
+def build(mixer, **fields):
+    return mixers.build(mixer, fields)
+
+
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
 def test_dense_paths_agree_with_the_formula(causal, masked):
     q, k, v = heads(5), heads(5), heads(5)
     mask = MASK if masked else None
-    mix = functools.partial(mixers.build("dense").apply, {}, mask=mask, causal=causal)
+    mix = functools.partial(build("dense").apply, {}, mask=mask, causal=causal)
     fast = jax.jit(mix)(q, k, v)
     plain, sown = jax.jit(functools.partial(mix, mutable=["intermediates"]))(q, k, v)
     (weights,) = sown["intermediates"]["weights"]
@@ -44,9 +50,47 @@ def test_dense_paths_agree_with_the_formula(causal, masked):
     np.testing.assert_allclose(plain, fast, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("causal, length, memory_length", [(False, 10, 7), (True, 9, 9), (False, 4, 12)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_chunks_change_nothing(causal, length, memory_length, masked):
+    """Outputs and gradients, where chunks of 4 do not divide the lengths."""
+    q, k, v = heads(length), heads(memory_length), heads(memory_length)[..., :3]
+    lengths = np.array([[memory_length], [3]])
+    mask = jnp.asarray(np.arange(memory_length)[None] < lengths) if masked else None
+    weights = jnp.asarray(RNG.normal(size=(2, length, 2, 3)), jnp.float32)
+
+    def chunked(q, k, v):
+        return dense.chunked(q, k, v, mask=mask, causal=causal, chunk=4)
+
+    def plain(q, k, v):
+        return dense.plain(q, k, v, dense.visible_keys(length, memory_length, mask, causal))
+
+    def value_and_gradients(attend):
+        return jax.jit(jax.value_and_grad(lambda *qkv: (attend(*qkv) * weights).sum(), argnums=(0, 1, 2)))(q, k, v)
+
+    np.testing.assert_allclose(jax.jit(chunked)(q, k, v), jax.jit(plain)(q, k, v), rtol=1e-5, atol=1e-6)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(close, value_and_gradients(chunked), value_and_gradients(plain))
+
+
+def temporary_bytes(kernel, length):
+    """XLA's plan for the gradient of attention to itself."""
+    x = jax.ShapeDtypeStruct((1, length, 1, 8), jnp.float32)
+    mix = build("dense", kernel=kernel)
+    gradient = jax.grad(lambda x: mix.apply({}, x, x, x, causal=True).sum())
+    return jax.jit(gradient).lower(x).compile().memory_analysis().temp_size_in_bytes
+
+
+def test_chunked_memory_is_linear_and_plain_memory_is_not():
+    memory = {k: [temporary_bytes(k, length) for length in (1024, 4096)] for k in ("chunked", "plain")}
+    slopes = {k: np.log2(longer / shorter) / 2 for k, (shorter, longer) in memory.items()}
+    assert slopes["chunked"] < 1.1 and slopes["plain"] > 1.5
+    assert temporary_bytes("auto", 1024) == memory["chunked"][0] < memory["plain"][0] / 10
+
+
 def test_dense_dropout_is_of_the_weights_in_training():
     q, k, v = heads(5), heads(7), jnp.ones((2, 7, 2, 4))
-    mix = mixers.build("dense", dropout_rate=0.5)
+    mix = build("dense", dropout_rate=0.5)
     np.testing.assert_allclose(jax.jit(mix.apply)({}, q, k, v), 1, rtol=1e-6)
     train = functools.partial(mix.apply, train=True, rngs={"dropout": jax.random.key(0)})
     dropped = jax.jit(train)({}, q, k, v)
@@ -136,3 +180,74 @@ def test_learned_positions_have_a_length(random_variables):
     )
     with pytest.raises(ValueError, match="positions: the input has 7 tokens, and max_length is 6"):
         positions.init(jax.random.key(0), MEMORY)
+
+
+@pytest.mark.parametrize("size, use_bias, expected", [(None, True, 4 * 512**2 + 4 * 512), (16, False, 655_360)])
+def test_width_of_keys_and_biases(size, use_bias, expected):
+    """Vaswani et al., 2017, Table 3, row B: d_k = 16 with values of 64."""
+    attention = MultiHeadAttention(num_heads=8, key_size=size, use_bias=use_bias)
+    x = jax.ShapeDtypeStruct((1, 4, 512), jnp.float32)
+    params = jax.eval_shape(attention.init, jax.random.key(0), x)["params"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == expected
+
+
+FIELDS = {"num_heads": 2, "mlp_size": 16, "cross": True}
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@pytest.mark.parametrize("remat", ["full", "products"])
+def test_scanned_and_looped_stacks_agree(norm, remat, random_variables):
+    fields = {**FIELDS, "norm": norm}
+    looped, scanned = Stack(3, fields), Stack(3, fields, scan_layers=True, remat=remat)
+    params = random_variables(looped, X, MEMORY)["params"]
+    stacked = stack_layers(params)
+    jax.tree.map(np.testing.assert_array_equal, unstack_layers(stacked), params)
+
+    def loss(stack, params):
+        y = stack.apply({"params": params}, X, MEMORY, mask=MASK, memory_mask=MEMORY_MASK, causal=True)
+        return (y * jnp.linspace(-1, 1, y.size).reshape(y.shape)).sum()
+
+    one, gradient = jax.jit(jax.value_and_grad(functools.partial(loss, looped)))(params)
+    other, stacked_gradient = jax.jit(jax.value_and_grad(functools.partial(loss, scanned)))(stacked)
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(close, unstack_layers(stacked_gradient), gradient)
+
+
+def test_scanned_layers_drop_out_differently(random_variables):
+    """A block whose branches are all dropped but for chance: equal masks would give equal sums."""
+    stack = Stack(2, {**FIELDS, "cross": False, "dropout_rate": 0.5}, scan_layers=True)
+    params = random_variables(stack, X)
+    apply = jax.jit(lambda key: stack.apply(params, X, train=True, rngs={"dropout": key}))
+    assert not np.allclose(apply(jax.random.key(0)), apply(jax.random.key(1)))
+    assert not np.allclose(apply(jax.random.key(0)), stack.apply(params, X))
+
+
+@pytest.mark.parametrize("scan_layers", [False, True])
+@pytest.mark.parametrize("parts", [(1, 1, 1, 1, 1), (3, 2)])
+def test_cached_equals_uncached(scan_layers, parts, random_variables):
+    """Token by token, or a few at once, with padding among them and another sequence to attend to."""
+    stack = Stack(2, FIELDS, scan_layers=scan_layers)
+    params = random_variables(stack, X, MEMORY)
+    expected = jax.jit(functools.partial(stack.apply, causal=True))(
+        params, X, MEMORY, mask=MASK[:, ::-1], memory_mask=MEMORY_MASK
+    )
+    cache = jax.eval_shape(lambda: stack.init(jax.random.key(0), X, MEMORY, decode=True))["cache"]
+    cache = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), cache)
+    apply = jax.jit(functools.partial(stack.apply, decode=True, mutable=["cache"]))
+    start = 0
+    for part in parts:
+        now = slice(start, start + part)
+        memory = {"memory": MEMORY, "memory_mask": MEMORY_MASK} if start == 0 else {}
+        outputs, changed = apply({**params, "cache": cache}, X[:, now], mask=MASK[:, ::-1][:, now], **memory)
+        real = np.asarray(MASK[:, ::-1][:, now])  # where all is padding so far, outputs mean nothing
+        np.testing.assert_allclose(outputs[real], expected[:, now][real], rtol=1e-4, atol=1e-5)
+        cache, start = changed["cache"], start + part
+
+
+@pytest.mark.parametrize("what", ["mask", "causal", "cross", "cache"])
+def test_a_mixer_that_cannot_is_refused(what, monkeypatch):
+    monkeypatch.setattr(dense.Mixer, "honours", frozenset({"mask", "causal", "cross", "cache"}) - {what})
+    given = {"mask": {"mask": MASK}, "causal": {"causal": True}, "cross": {"memory": MEMORY}, "cache": {"decode": True}}
+    with pytest.raises(ValueError, match=f"mixer dense: cannot honour '{what}'; mixers that can: "):
+        jax.eval_shape(functools.partial(MultiHeadAttention(num_heads=2).init, **given[what]), jax.random.key(0), X)

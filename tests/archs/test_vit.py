@@ -22,6 +22,8 @@ CASES = {
         "positions": "sinusoidal",
         "mixer": "dense",
         "mixer_kwargs": {"dropout_rate": 0.5},
+        "scan_layers": True,
+        "remat": "products",
     },
 }
 INPUTS = {"image": np.random.default_rng(0).normal(size=(2, 16, 16, 1)).astype(np.float32)}

@@ -73,7 +73,7 @@ def test_another_target_by_flag_keeps_what_both_have():
 
 def test_a_mixer_has_a_section_of_its_own():
     config = configs.load(VIT, ["model.mixer_kwargs.dropout_rate=0.25"])
-    assert configs.arguments(config.model)["mixer_kwargs"] == FrozenDict(dropout_rate=0.25)
+    assert configs.arguments(config.model)["mixer_kwargs"] == FrozenDict(dropout_rate=0.25, kernel="auto")
     assert hash(build(config).recipe) == hash(build(config).recipe)
 
 

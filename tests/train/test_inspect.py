@@ -138,8 +138,8 @@ def test_compiled_step_needs_at_least_the_lower_bound_without_gradients(capsys):
 def test_table_shows_alike_modules_once(capsys):
     assert inspect.main(["--model=vit", "--model.num_layers=3", "--model.hidden_size=48", "--input=32,32,3"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert sum("block_0 … block_2 (each of 3)" in line for line in lines) == 1
-    assert not any("block_1" in line for line in lines)
+    assert sum("layer_0 … layer_2 (each of 3)" in line for line in lines) == 1
+    assert not any("layer_1" in line for line in lines)
     assert any(line.startswith("parameters ") for line in lines)
 
 

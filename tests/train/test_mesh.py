@@ -15,9 +15,9 @@ def mesh(*sizes: int) -> AbstractMesh:
 @pytest.mark.parametrize(
     "path, shape, spec",
     [
-        ("params/block_0/attention/query/kernel", (8, 4, 2), ("fsdp", "model", None)),
+        ("params/blocks/layer_0/attention/query/kernel", (8, 4, 2), ("fsdp", "model", None)),
         ("params/blocks/attention/query/kernel", (3, 8, 4, 2), (None, "fsdp", "model", None)),  # scanned layers
-        ("params/block_0/attention/output/kernel", (4, 2, 8), ("model", None, "fsdp")),
+        ("params/blocks/layer_0/attention/output/kernel", (4, 2, 8), ("model", None, "fsdp")),
         ("params/block_0/mlp/inner/kernel", (8, 16), ("fsdp", "model")),
         ("params/block_0/mlp/outer/kernel", (16, 8), ("model", "fsdp")),
         ("params/head/bias", (8,), (None,)),

@@ -1,29 +1,104 @@
 """Scaled dot-product attention over all pairs of positions (Vaswani et al., 2017, eq. 1).
 
-Honours mask, causality and cross-attention. Time is quadratic in length. Attention dropout, and sowing the
-weights, need the T×S matrix of weights in memory, so they take the plain path; otherwise JAX chooses the
-kernel.
+Honours mask, causality, cross-attention and cache. Work is quadratic in length; memory is linear, but where the
+matrix of weights itself is wanted: to drop some of them, or to sow them.
 """
+
+import functools
+from typing import ClassVar, Literal
 
 import jax
 from flax import linen as nn
+from jax import lax
 from jax import numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
+
+from archs.layers.fields import Dtype
+
+Offset = Int[Array, ""] | int
+CHUNK = 256  # queries, and keys, of one step of the chunked kernel
+
+
+def visible_keys(
+    length: int, memory_length: int, mask: Bool[Array, "B S"] | None, causal: bool, offset: Offset = 0
+) -> Bool[Array, "_ 1 T S"]:
+    """Which keys each query may see: those that are real and, if causal, no later than it; `offset` is query 0."""
+    visible = jnp.ones((1, 1, length, memory_length), bool)
+    if causal:
+        places = offset + jnp.arange(length)
+        visible = (jnp.arange(memory_length)[None] <= places[:, None])[None, None]
+    return visible if mask is None else visible & mask[:, None, None, :]
 
 
 def attention_weights(
-    q: Float[Array, "B T H K"], k: Float[Array, "B S H K"], *, mask: Bool[Array, "B S"] | None, causal: bool
+    q: Float[Array, "B T H K"], k: Float[Array, "B S H K"], visible: Bool[Array, "_ 1 T S"]
 ) -> Float[Array, "B H T S"]:
     """softmax(q kᵀ / √K) over the visible keys, in at least float32 whatever the type of q."""
-    length, memory_length = q.shape[1], k.shape[1]
     wide = jnp.promote_types(q.dtype, jnp.float32)
     scores = jnp.einsum("bthk,bshk->bhts", q, k, preferred_element_type=wide) / q.shape[-1] ** 0.5
-    visible = jnp.ones((1, 1, length, memory_length), bool)
-    if causal:
-        visible = jnp.tril(visible)
-    if mask is not None:
-        visible = visible & mask[:, None, None, :]
     return nn.softmax(jnp.where(visible, scores, jnp.finfo(wide).min))
+
+
+def plain(
+    q: Float[Array, "B T H K"], k: Float[Array, "B S H K"], v: Float[Array, "B S H V"], visible: Bool[Array, "_ 1 T S"]
+) -> Float[Array, "B T H V"]:
+    """The formula, with its matrix of weights: what other kernels are compared with."""
+    return jnp.einsum("bhts,bshv->bthv", attention_weights(q, k, visible).astype(v.dtype), v)
+
+
+def chunked(
+    q: Float[Array, "B T H K"],
+    k: Float[Array, "B S H K"],
+    v: Float[Array, "B S H V"],
+    *,
+    mask: Bool[Array, "B S"] | None,
+    causal: bool,
+    chunk: int = CHUNK,
+) -> Float[Array, "B T H V"]:
+    """The same in memory linear in length, backwards too (Rabe and Staats, 2021, https://arxiv.org/abs/2112.05682).
+
+    Queries are taken chunk by chunk, and for each chunk keys are, with a running maximum and sum of the softmax. The
+    backward pass computes each chunk again.
+    """
+    batch, length, heads, _ = q.shape
+    memory_length = k.shape[1]
+    wide = jnp.promote_types(q.dtype, jnp.float32)
+    mask = jnp.ones((batch, memory_length), bool) if mask is None else mask
+    more, more_keys = -length % chunk, -memory_length % chunk
+    q = jnp.pad(q, ((0, 0), (0, more), (0, 0), (0, 0)))
+    k, v = (jnp.pad(x, ((0, 0), (0, more_keys), (0, 0), (0, 0))) for x in (k, v))
+    mask = jnp.pad(mask, ((0, 0), (0, more_keys)))
+
+    def chunks(x: Array) -> Array:
+        return jnp.moveaxis(x.reshape(x.shape[0], -1, chunk, *x.shape[2:]), 1, 0)
+
+    keys = (chunks(k), chunks(v), chunks(mask), jnp.arange(k.shape[1]).reshape(-1, chunk))
+
+    @jax.checkpoint
+    def attend(numbered: tuple[Array, Array]) -> Array:
+        queries, places = numbered
+
+        @jax.checkpoint
+        def step(carry: tuple[Array, Array, Array], part: tuple[Array, ...]) -> tuple[tuple[Array, Array, Array], None]:
+            highest, total, mixed = carry
+            k, v, real, key_places = part
+            scores = jnp.einsum("bthk,bshk->bhts", queries, k, preferred_element_type=wide) / q.shape[-1] ** 0.5
+            visible = real[:, None, None, :]
+            if causal:
+                visible = visible & (key_places[None] <= places[:, None])[None, None]
+            scores = jnp.where(visible, scores, jnp.finfo(wide).min)
+            higher = jnp.maximum(highest, scores.max(-1))
+            rescale, weights = jnp.exp(highest - higher), jnp.exp(scores - higher[..., None])
+            new = jnp.einsum("bhts,bshv->bhtv", weights.astype(v.dtype), v, preferred_element_type=wide)
+            return (higher, rescale * total + weights.sum(-1), rescale[..., None] * mixed + new), None
+
+        lowest = jnp.full((batch, heads, chunk), jnp.finfo(wide).min, wide)
+        start = (lowest, jnp.zeros_like(lowest), jnp.zeros((*lowest.shape, v.shape[-1]), wide))
+        (_, total, mixed), _ = lax.scan(step, start, keys)
+        return mixed / total[..., None]
+
+    mixed = lax.map(attend, (chunks(q), jnp.arange(q.shape[1]).reshape(-1, chunk)))  # [chunks, B, H, chunk, V]
+    return mixed.transpose(1, 0, 3, 2, 4).reshape(batch, -1, heads, v.shape[-1])[:, :length].astype(v.dtype)
 
 
 class Mixer(nn.Module):
@@ -33,26 +108,53 @@ class Mixer(nn.Module):
 
     Attributes:
         dropout_rate: Share of attention weights dropped in training.
+        kernel: "plain" is the formula; "chunked" needs memory linear in length on any device; "fused" is
+            `jax.nn.dot_product_attention`, which is cuDNN's flash attention on NVIDIA GPUs in half precision. "auto"
+            is "fused" there, and elsewhere "chunked" for sequences longer than a chunk.
+        dtype, param_dtype: Not used: the values decide, and there are no parameters.
     """
 
+    honours: ClassVar[frozenset[str]] = frozenset({"mask", "causal", "cross", "cache"})
+    reads: ClassVar[tuple[str, ...]] = ("query", "key")
+
     dropout_rate: float = 0.0
+    kernel: Literal["auto", "plain", "chunked", "fused"] = "auto"
+    dtype: Dtype = "float32"
+    param_dtype: Dtype = "float32"
 
     @nn.compact
     def __call__(
         self,
         q: Float[Array, "B T H K"],
         k: Float[Array, "B S H K"],
-        v: Float[Array, "B S H K"],
+        v: Float[Array, "B S H V"],
         *,
         mask: Bool[Array, "B S"] | None = None,
         causal: bool = False,
+        offset: Offset | None = None,
         train: bool = False,
-    ) -> Float[Array, "B T H K"]:
-        sowing = self.is_mutable_collection("intermediates")
-        if not sowing and not (train and self.dropout_rate):
-            visible = None if mask is None else mask[:, None, None, :]
-            return jax.nn.dot_product_attention(q, k, v, mask=visible, is_causal=causal)
-        weights = attention_weights(q, k, mask=mask, causal=causal)
-        self.sow("intermediates", "weights", weights)
-        weights = nn.Dropout(self.dropout_rate, deterministic=not train)(weights)
-        return jnp.einsum("bhts,bshk->bthk", weights.astype(v.dtype), v)
+    ) -> Float[Array, "B T H V"]:
+        visible = functools.partial(visible_keys, q.shape[1], k.shape[1], mask, causal)
+        if self.is_mutable_collection("intermediates") or (train and self.dropout_rate):
+            weights = attention_weights(q, k, visible(0 if offset is None else offset))
+            self.sow("intermediates", "weights", weights)
+            weights = nn.Dropout(self.dropout_rate, deterministic=not train)(weights)
+            return jnp.einsum("bhts,bshv->bthv", weights.astype(v.dtype), v)
+        if offset is not None:  # few queries at a time: their weights are small
+            return plain(q, k, v, visible(offset))
+        kernel = self.chosen(q, k, v)
+        if kernel == "chunked":
+            return chunked(q, k, v, mask=mask, causal=causal)
+        if kernel == "fused":
+            real = None if mask is None else mask[:, None, None, :]
+            return jax.nn.dot_product_attention(q, k, v, mask=real, is_causal=causal, implementation="cudnn")
+        return plain(q, k, v, visible())
+
+    def chosen(self, q: Array, k: Array, v: Array) -> str:
+        """The kernel for these inputs on the device at hand."""
+        if self.kernel != "auto":
+            return self.kernel
+        fits = q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] == v.shape[-1] <= 128 and q.shape[-1] % 8 == 0
+        if jax.default_backend() == "gpu" and fits and q.shape[1] % 2 == k.shape[1] % 2 == 0:
+            return "fused"
+        return "chunked" if max(q.shape[1], k.shape[1]) > CHUNK else "plain"
