@@ -141,12 +141,17 @@ def _gradients(
     def loss(params: PyTree) -> tuple[Array, Any]:
         variables = {"params": gather(params), **model_state}
         value, metrics, mutated = recipe.objective.loss(
-            recipe.model, variables, batch, rngs={"dropout": key}, train=True
+            recipe.model, variables, batch, rngs={"dropout": key, **_more_streams(key)}, train=True
         )
         return value, (metrics, {**model_state, **mutated})
 
     gradients, (metrics, model_state) = jax.grad(loss, has_aux=True)(params)
     return gradients, metrics, model_state
+
+
+def _more_streams(key: PRNGKeyArray) -> dict[str, PRNGKeyArray]:
+    """Random numbers besides dropout's: a mixer's features, and which tokens are masked."""
+    return {name: jax.random.fold_in(key, number) for number, name in enumerate(("random", "mask"))}
 
 
 def _accumulated_gradients(

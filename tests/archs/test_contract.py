@@ -26,7 +26,7 @@ CASES = {f"{name}-{case}": (name, case) for name, file in FILES.items() if file 
 COUNTS = [(name, *count) for name, file in FILES.items() if file for count in file.COUNTS]
 COMPUTED: dict[str, tuple] = {}
 KEYS = {
-    *("image", "sequence", "features", "mask", "source", "source_mask", "target", "target_mask"),
+    *("image", "sequence", "features", "mask", "source", "source_mask", "target", "target_mask", "tokens", "token_types"),
     *("nodes", "edges", "globals", "senders", "receivers", "node_mask", "edge_mask"),
 }
 
@@ -88,7 +88,8 @@ def test_declaration(name):
     assert set(archs.example(name)) <= set(parameters)
     fields = {field.name: field for field in dataclasses.fields(model)}
     if "num_classes" in fields:
-        assert fields["num_classes"].type == int | None and fields["num_classes"].default is dataclasses.MISSING
+        assert fields["num_classes"].type == int | None
+        assert (fields["num_classes"].default is dataclasses.MISSING) == ("vocab_size" not in fields)
     assert fields["dtype"].default == fields["param_dtype"].default == "float32"
 
 
