@@ -5,13 +5,13 @@ from typing import Literal
 import numpy as np
 from flax import linen as nn
 from jax import numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from archs.layers.fields import Dtype
 
 
-def sinusoidal(length: int, width: int) -> Float[np.ndarray, "T D"]:
-    """Sines at even, cosines at odd places, of wavelengths 2π to 20000π (Vaswani et al., 2017, section 3.5).
+def sinusoids(places: Int[Array, "*places"], width: int) -> Float[Array, "*places D"]:
+    """Sines at even, cosines at odd channels, of wavelengths 2π to 20000π (Vaswani et al., 2017, section 3.5).
 
     Raises:
         ValueError: The width is odd.
@@ -19,8 +19,8 @@ def sinusoidal(length: int, width: int) -> Float[np.ndarray, "T D"]:
     if width % 2:
         raise ValueError(f"positions: 'sinusoidal' needs an even hidden_size, and it is {width}")
     frequencies = 10000.0 ** (-np.arange(0, width, 2) / width)
-    angles = np.arange(length)[:, None] * frequencies[None]
-    return np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, width)
+    angles = places[..., None] * jnp.asarray(frequencies).reshape((1,) * places.ndim + (-1,))
+    return jnp.stack([jnp.sin(angles), jnp.cos(angles)], axis=-1).reshape(*places.shape, width)
 
 
 class Positions(nn.Module):
@@ -39,13 +39,17 @@ class Positions(nn.Module):
     param_dtype: Dtype = "float32"
 
     @nn.compact
-    def __call__(self, x: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
-        """Raises ValueError if x is longer than the learned positions, or too odd for sinusoids."""
+    def __call__(self, x: Float[Array, "B T D"], places: Int[Array, "B T"] | None = None) -> Float[Array, "B T D"]:
+        """Adds the positions from 0 on, or `places`, which must be less than `max_length`.
+
+        Raises ValueError if x is longer than the learned positions, or too odd for sinusoids.
+        """
         _, length, width = x.shape
         if self.kind == "none":
             return x
         if self.kind == "sinusoidal":
-            return x + jnp.asarray(sinusoidal(length, width), self.dtype)[None]
+            places = jnp.arange(length)[None] if places is None else places
+            return x + sinusoids(places, width).astype(self.dtype)
         if length > self.max_length:
             raise ValueError(
                 f"positions: the input has {length} tokens, and max_length is {self.max_length}; "
@@ -53,4 +57,5 @@ class Positions(nn.Module):
             )
         init = nn.initializers.normal(0.02)
         embedding = self.param("embedding", init, (self.max_length, width), self.param_dtype)
-        return x + embedding[None, :length].astype(self.dtype)
+        chosen = embedding[None, :length] if places is None else embedding[places]
+        return x + chosen.astype(self.dtype)

@@ -11,7 +11,7 @@ from archs.layers import mixers
 from archs.layers.attention import MultiHeadAttention
 from archs.layers.block import Block
 from archs.layers.mixers import dense
-from archs.layers.positions import Positions, sinusoidal
+from archs.layers.positions import Positions, sinusoids
 from archs.layers.stack import Stack, stack_layers, unstack_layers
 
 RNG = np.random.default_rng(0)
@@ -164,11 +164,21 @@ def test_block_normalises_before_or_after_the_sum(norm, random_variables):
 
 
 def test_sinusoids_are_those_of_the_paper():
-    table = sinusoidal(50, 8)
+    table = sinusoids(jnp.arange(50), 8)
     for position in (0, 3, 49):
         for i in range(4):
             angle = position / 10000 ** (2 * i / 8)
-            np.testing.assert_allclose(table[position, 2 * i : 2 * i + 2], [np.sin(angle), np.cos(angle)])
+            np.testing.assert_allclose(table[position, 2 * i : 2 * i + 2], [np.sin(angle), np.cos(angle)], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["learned", "sinusoidal"])
+def test_places_choose_positions(kind, random_variables):
+    positions = Positions(kind, max_length=9)
+    params = random_variables(positions, X)
+    longer = jnp.zeros((2, 9, 8))
+    places = jnp.asarray([[0, 1, 2, 3, 4], [4, 5, 6, 7, 8]])
+    expected = jnp.take_along_axis(positions.apply(params, longer), places[:, :, None], axis=1)
+    np.testing.assert_allclose(positions.apply(params, 0 * X, places), expected, atol=1e-6)
 
 
 def test_learned_positions_have_a_length(random_variables):

@@ -84,7 +84,7 @@ def test_declaration(name):
     assert model.__module__ == f"archs.{name}"
     parameters = inspect.signature(model.__call__).parameters
     assert parameters["train"].kind is inspect.Parameter.KEYWORD_ONLY and parameters["train"].default is False
-    assert set(parameters) - {"self", "train"} <= KEYS
+    assert set(parameters) - {"self", "train", "decode"} <= KEYS
     assert set(archs.example(name)) <= set(parameters)
     fields = {field.name: field for field in dataclasses.fields(model)}
     if "num_classes" in fields:
