@@ -175,8 +175,6 @@ class Decoder(nn.Module):
 class Model(nn.Module):
     """An encoder, and a decoder that predicts each token of the target from the true ones before it.
 
-    `encode`, `start` and `decode` are its parts, for writing a target token by token.
-
     Attributes:
         source_vocab_size: Tokens of the source.
         target_vocab_size: Tokens of the target; each step gives a logit for each.
@@ -283,20 +281,34 @@ class Model(nn.Module):
 
     def __call__(
         self,
-        source: Int[Array, "B S"],
+        source: Int[Array, "B S"] | None,
         target: Int[Array, "B T"],
         source_mask: Bool[Array, "B S"] | None = None,
         *,
+        decode: bool = False,
         train: bool = False,
     ) -> Float[Array, "B T vocabulary"]:
         """Logits for each token of the target, given the source where `source_mask` is True and the tokens before it.
 
+        With `decode`, `target` is what is new of the target, the start token first, and each logit is for what
+        follows; the collection `cache` keeps what the encoder left and what the decoder carries. The first call gives
+        the source, later ones None.
+
         Raises ValueError if fields contradict each other.
         """
-        memory, carry = self.encode(source, source_mask, train=train)
+        memory: Memory
+        carry: Carry
+        if source is None:
+            memory, carry = (self.get_variable("cache", name) for name in ("memory", "carry"))
+        else:
+            memory, carry = self.encode(source, source_mask, train=train)
+        if decode:
+            carry, logits = self.decode(memory, carry, target, train=train)
+            self.put_variable("cache", "memory", memory)
+            self.put_variable("cache", "carry", carry)
+            return logits
         before = jnp.pad(target[:, :-1], ((0, 0), (1, 0)), constant_values=self.start_token)
-        _, logits = self.decode(memory, carry, before, train=train)
-        return logits
+        return self.decode(memory, carry, before, train=train)[1]
 
     def encode(
         self, source: Int[Array, "B S"], source_mask: Bool[Array, "B S"] | None = None, *, train: bool = False

@@ -1,5 +1,7 @@
 """Sequence to sequence: what the decoder may see, alignments, and writing token by token."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -93,18 +95,18 @@ def test_every_source_token_matters(model):
 
 
 @varied
-def test_token_by_token_equals_all_at_once(model):
+@pytest.mark.parametrize("parts", [(1, 1, 1, 1), (2, 2)])
+def test_token_by_token_equals_all_at_once(model, parts):
     module, variables = model
     expected = jax.jit(module.apply)(variables, **BATCH)
-    memory, carry = jax.jit(lambda *args: module.apply(variables, *args, method="encode"))(
-        BATCH["source"], BATCH["source_mask"]
-    )
-    decode = jax.jit(lambda *args: module.apply(variables, *args, method="decode"))
-    token = jnp.full((2, 1), module.start_token)
-    for step in range(4):
-        carry, logits = decode(memory, carry, token)
-        np.testing.assert_allclose(logits[:, 0], expected[:, step], rtol=1e-4, atol=1e-5)
-        token = BATCH["target"][:, step : step + 1]
+    extend = jax.jit(functools.partial(module.apply, decode=True, mutable=["cache"]))
+    tokens = jnp.pad(BATCH["target"], ((0, 0), (1, 0)), constant_values=module.start_token)
+    cache, place = {}, 0
+    for part in parts:
+        given = (BATCH["source"], BATCH["source_mask"]) if place == 0 else (None, None)
+        logits, changed = extend({**variables, **cache}, given[0], tokens[:, place : place + part], given[1])
+        np.testing.assert_allclose(logits, expected[:, place : place + part], rtol=1e-4, atol=1e-5)
+        cache, place = changed, place + part
 
 
 @pytest.mark.parametrize("name", ["bahdanau", "luong", "dot", "general"])

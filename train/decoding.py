@@ -1,0 +1,283 @@
+"""Writing sequences with a trained model: greedy, by sampling, and by beam search, one token at a time over a cache.
+
+Every model that writes takes `decode=True`: it then reads the tokens that are new, keeps the rest in the collection
+`cache`, and gives logits for what follows each. The functions here are pure, and meant to be jitted with the model,
+the lengths and the choices static.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from train.errors import UserError
+from train.objectives import input_names
+
+NEVER = -1e9  # The logarithm of a probability of nothing that stays finite in sums.
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn.
+
+    Attributes:
+        temperature: logits are divided by it; 0 takes the likeliest token, which is greedy decoding.
+        top_k: only the k likeliest tokens can be drawn; None allows all.
+        top_p: only the likeliest tokens that make up this probability can be drawn (Holtzman et al., 2019); None allows
+            all.
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+
+    def __post_init__(self) -> None:
+        holds = {
+            "temperature": self.temperature >= 0,
+            "top_k": self.top_k is None or self.top_k >= 1,
+            "top_p": self.top_p is None or 0 < self.top_p <= 1,
+        }
+        for name, is_allowed in holds.items():
+            if not is_allowed:
+                raise UserError(f"{name}: {getattr(self, name)} is out of range.")
+
+    def draw(self, key: PRNGKeyArray, logits: Float[Array, "B V"]) -> Int[Array, " B"]:
+        if self.temperature == 0:
+            return jnp.argmax(logits, axis=-1)
+        return jax.random.categorical(key, self.allowed(logits / self.temperature))
+
+    def allowed(self, logits: Float[Array, "B V"]) -> Float[Array, "B V"]:
+        """The logits of tokens that may be drawn; minus infinity elsewhere."""
+        if self.top_k is not None:
+            smallest = lax.top_k(logits, min(self.top_k, logits.shape[-1]))[0][:, -1:]
+            logits = jnp.where(logits < smallest, -jnp.inf, logits)
+        if self.top_p is not None:
+            order = jnp.sort(logits, axis=-1, descending=True)
+            before = jnp.cumsum(jax.nn.softmax(order), axis=-1) - jax.nn.softmax(order)  # of all likelier tokens
+            smallest = jnp.where(before < self.top_p, order, jnp.inf).min(axis=-1, keepdims=True)
+            logits = jnp.where(logits < smallest, -jnp.inf, logits)
+        return logits
+
+
+@dataclasses.dataclass(frozen=True)
+class Writer:
+    """A model that continues sequences.
+
+    Attributes:
+        model: takes `decode=True`, and tokens as `target` (with a source to read) or as `tokens`.
+        end_token: ends a sequence; what follows it is filled with `pad_token`. None never ends.
+        pad_token: fills what follows the end.
+    """
+
+    model: nn.Module
+    end_token: int | None
+    pad_token: int = 0
+
+    @property
+    def written(self) -> str:
+        """The argument for the tokens that are written."""
+        return "target" if "target" in input_names(self.model) else "tokens"
+
+    def empty_cache(self, variables: PyTree, inputs: Mapping[str, Array], batch_size: int, length: int) -> PyTree:
+        """A cache of zeros for sequences of at most `length` tokens."""
+        shapes = self._cache_shapes(variables, inputs, batch_size, length)
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    def extend(
+        self, variables: PyTree, cache: PyTree, tokens: Int[Array, "B T"], inputs: Mapping[str, Any]
+    ) -> tuple[Float[Array, "B V"], PyTree]:
+        """Reads new tokens; returns logits for the one after the last, and the cache."""
+        given = {name: None for name, required in input_names(self.model).items() if required} | dict(inputs)
+        given[self.written] = tokens
+        logits, changed = self.model.apply({**variables, "cache": cache}, **given, decode=True, mutable=["cache"])
+        return logits[:, -1], changed["cache"]
+
+    def batch_axes(self, variables: PyTree, inputs: Mapping[str, Array], length: int) -> PyTree:
+        """The axis of each leaf of a cache that counts sequences; -1 if none does."""
+        one, two = (self._cache_shapes(variables, inputs, size, length) for size in (1, 2))
+
+        def axis(one: Any, two: Any) -> int:
+            differ = [n for n, (a, b) in enumerate(zip(one.shape, two.shape, strict=True)) if a != b]
+            return differ[0] if differ else -1
+
+        return jax.tree.map(axis, one, two)
+
+    def _cache_shapes(self, variables: PyTree, inputs: Mapping[str, Array], batch_size: int, length: int) -> PyTree:
+        def shape(leaf: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((batch_size, *leaf.shape[1:]), leaf.dtype)
+
+        given = {name: shape(leaf) for name, leaf in inputs.items()}
+        given[self.written] = jax.ShapeDtypeStruct((batch_size, length), jnp.int32)
+        key = jax.eval_shape(lambda: jax.random.key(0))
+        made = jax.eval_shape(lambda key, given: self.model.init(key, **given, decode=True), key, given)
+        return made["cache"]
+
+
+def sample(
+    writer: Writer,
+    variables: PyTree,
+    inputs: Mapping[str, Array],
+    prompt: Int[Array, "B P"],
+    *,
+    length: int,
+    sampling: Sampling,
+    key: PRNGKeyArray,
+) -> Int[Array, "B length"]:
+    """Continues `prompt` by `length` tokens, or to the end token.
+
+    Args:
+        writer: The model.
+        variables: Its parameters and other collections.
+        inputs: What it reads besides: the source and its mask, or the mask of a padded prompt.
+        prompt: The tokens to begin with; for a model with a source, its start token.
+        length: Tokens to write at most.
+        sampling: How each is drawn.
+        key: Of the random numbers.
+    """
+    batch_size = len(prompt)
+    cache = writer.empty_cache(variables, inputs, batch_size, prompt.shape[1] + length)
+    logits, cache = writer.extend(variables, cache, prompt, inputs)
+
+    def body(carry: tuple[Any, ...]) -> Any:
+        place, written, ended, logits, cache = carry
+        token = sampling.draw(jax.random.fold_in(key, place), logits).astype(jnp.int32)
+        token = jnp.where(ended, writer.pad_token, token)
+        written = written.at[:, place].set(token)
+        if writer.end_token is not None:
+            ended = ended | (token == writer.end_token)
+        logits, cache = writer.extend(variables, cache, token[:, None], {})
+        return place + 1, written, ended, logits, cache
+
+    def unfinished(carry: tuple[Any, ...]) -> Bool[Array, ""]:
+        return (carry[0] < length) & ~carry[2].all()
+
+    written = jnp.full((batch_size, length), writer.pad_token, jnp.int32)
+    start = (jnp.zeros((), jnp.int32), written, jnp.zeros(batch_size, bool), logits, cache)
+    return lax.while_loop(unfinished, body, start)[1]
+
+
+def length_penalty(length: Array | int, alpha: float) -> Array:
+    """What the log-probability of a sequence is divided by (Wu et al., 2016, eq. 14)."""
+    return ((5 + jnp.asarray(length, jnp.float32)) / 6) ** alpha
+
+
+@dataclasses.dataclass(frozen=True)
+class Beam:
+    """Sequences of each row that are still being written, and the best that have ended, with their scores.
+
+    Attributes:
+        place: tokens written so far.
+        live: [B, beams, length], and `live_scores`: sums of log-probabilities.
+        ended: [B, beams, length], and `ended_scores`: the same, divided by the length penalty.
+        logits: [B, beams, V], for the next token of each live sequence.
+        cache: of the live sequences, rows and beams in one axis.
+    """
+
+    place: Array
+    live: Array
+    live_scores: Array
+    ended: Array
+    ended_scores: Array
+    logits: Array
+    cache: PyTree
+
+
+jax.tree_util.register_dataclass(Beam)
+
+
+def beam_search(
+    writer: Writer,
+    variables: PyTree,
+    inputs: Mapping[str, Array],
+    prompt: Int[Array, "B P"],
+    *,
+    length: int,
+    num_beams: int,
+    alpha: float = 0.6,
+) -> tuple[Int[Array, "B beams length"], Float[Array, "B beams"]]:
+    """The `num_beams` best continuations that a beam search finds, best first, and their scores.
+
+    A score is the log-probability over the length penalty, with the end token counted. A sequence that has not ended
+    after `length` tokens is scored as it stands.
+
+    Args:
+        writer, variables, inputs, prompt, length: As of `sample`.
+        num_beams: Sequences that are kept.
+        alpha: Of the length penalty; 0 compares sums, 1 about means.
+    """
+    batch_size = len(prompt)
+    axes = writer.batch_axes(variables, inputs, prompt.shape[1] + length)
+    cache = writer.empty_cache(variables, inputs, batch_size, prompt.shape[1] + length)
+    logits, cache = writer.extend(variables, cache, prompt, inputs)
+    repeat = jnp.repeat(jnp.arange(batch_size), num_beams)
+    shape = (batch_size, num_beams)
+    start = Beam(
+        place=jnp.zeros((), jnp.int32),
+        live=jnp.full((*shape, length), writer.pad_token, jnp.int32),
+        live_scores=jnp.full(shape, NEVER).at[:, 0].set(0.0),  # the beams are equal as yet: one stands for all
+        ended=jnp.full((*shape, length), writer.pad_token, jnp.int32),
+        ended_scores=jnp.full(shape, NEVER),
+        logits=jnp.repeat(logits[:, None], num_beams, axis=1),
+        cache=_rows(cache, repeat, axes),
+    )
+
+    def unfinished(beam: Beam) -> Bool[Array, ""]:
+        # What a live sequence can reach at best: log-probabilities only fall, penalties only grow.
+        reachable = beam.live_scores.max(axis=1) / length_penalty(length, alpha)
+        return (beam.place < length) & (reachable > beam.ended_scores.min(axis=1)).any()
+
+    def body(beam: Beam) -> Beam:
+        return _extend_beams(writer, variables, beam, axes, alpha)
+
+    last = lax.while_loop(unfinished, body, start)
+    unended = last.live_scores / length_penalty(length, alpha)
+    unended = jnp.where(last.place == length, unended, NEVER)
+    sequences = jnp.concatenate([last.ended, last.live], axis=1)
+    return _best(sequences, jnp.concatenate([last.ended_scores, unended], axis=1), num_beams)
+
+
+def _extend_beams(writer: Writer, variables: PyTree, beam: Beam, axes: PyTree, alpha: float) -> Beam:
+    """One more token for all beams."""
+    batch_size, num_beams, vocabulary = beam.logits.shape
+    scores = beam.live_scores[:, :, None] + jax.nn.log_softmax(beam.logits.astype(jnp.float32))
+    # Twice as many as needed, since the best half of them may end.
+    count = min(2 * num_beams, num_beams * vocabulary)
+    scores, chosen = lax.top_k(scores.reshape(batch_size, -1), count)
+    parents, tokens = chosen // vocabulary, (chosen % vocabulary).astype(jnp.int32)
+    sequences = jnp.take_along_axis(beam.live, parents[:, :, None], axis=1).at[:, :, beam.place].set(tokens)
+    ends = tokens == (-1 if writer.end_token is None else writer.end_token)
+
+    finished = jnp.where(ends, scores / length_penalty(beam.place + 1, alpha), NEVER)
+    ended, ended_scores = _best(
+        jnp.concatenate([beam.ended, sequences], axis=1),
+        jnp.concatenate([beam.ended_scores, finished], axis=1),
+        num_beams,
+    )
+    live_scores, kept = lax.top_k(jnp.where(ends, NEVER, scores), num_beams)
+    tokens, parents = (jnp.take_along_axis(x, kept, axis=1) for x in (tokens, parents))
+    rows = (jnp.arange(batch_size)[:, None] * num_beams + parents).reshape(-1)
+    logits, cache = writer.extend(variables, _rows(beam.cache, rows, axes), tokens.reshape(-1, 1), {})
+    return Beam(
+        place=beam.place + 1,
+        live=jnp.take_along_axis(sequences, kept[:, :, None], axis=1),
+        live_scores=live_scores,
+        ended=ended,
+        ended_scores=ended_scores,
+        logits=logits.reshape(batch_size, num_beams, vocabulary),
+        cache=cache,
+    )
+
+
+def _best(sequences: Array, scores: Array, count: int) -> tuple[Array, Array]:
+    scores, order = lax.top_k(scores, count)
+    return jnp.take_along_axis(sequences, order[:, :, None], axis=1), scores
+
+
+def _rows(cache: PyTree, rows: Array, axes: PyTree) -> PyTree:
+    """The cache of the sequences at `rows`."""
+    return jax.tree.map(lambda leaf, axis: leaf if axis < 0 else jnp.take(leaf, rows, axis=axis), cache, axes)
