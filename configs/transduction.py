@@ -3,7 +3,7 @@
 Every network reads the same strings of 1 to 12 symbols and must write them backwards. Arguments: fixed (Cho et al.,
 2014), sutskever, bahdanau, luong. Widths are equal, so numbers of parameters are not.
 
-    ./launch.sh compare --config=configs/transduction.py --seeds=3 --metric=test/sequence_accuracy --workdir=runs/contexts
+    ./launch.sh compare --config=configs/transduction.py --metric=test/sequence_accuracy --workdir=runs/contexts
     ./launch.sh train --config=configs/transduction.py:bahdanau --workdir=runs/bahdanau
 
 Strings of the test split that are right in every symbol, mean and 95 % interval of seeds 0, 1 and 2: bahdanau
