@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from train.data import Data, EvaluationBatches, TrainingBatches, on_devices, resize, shuffled, views
 from train.data.augmentations import random_shift
-from train.data.sources import adding, digits, tfds, transduction
+from train.data.sources import adding, captioned_digits, digits, tfds, transduction
 from train.errors import UserError
 from train.mesh import MeshShape
 
@@ -157,6 +157,30 @@ def test_transduction_copies_or_reverses_and_ends(task):
         assert target[len(text)] == 1 and not target[len(text) + 1 :].any()
         np.testing.assert_array_equal(examples["target_mask"][row], np.arange(6) <= len(text))
     assert lengths == {2, 3, 4, 5} and source.vocab_sizes == {"source_vocab_size": 5, "target_vocab_size": 5}
+
+
+def test_captions_name_their_digit():
+    examples = captioned_digits.Source().split("test")[np.arange(50)]
+    vocabulary = ["", "<start>", *captioned_digits.WORDS, "<end>"]
+    for label, tokens, mask in zip(examples["label"], examples["tokens"], examples["mask"], strict=True):
+        first, *words, last = (vocabulary[token] for token in tokens[mask])
+        assert (first, last) == ("<start>", "<end>") and not tokens[~mask].any()
+        assert captioned_digits.NAMES[label] in words and len(set(words) & set(captioned_digits.NAMES)) == 1
+    assert captioned_digits.Source.vocab_sizes == {"vocab_size": len(vocabulary)}
+    again = captioned_digits.Source(seed=1).split("test")[np.arange(50)]
+    assert np.any(again["tokens"] != examples["tokens"]) and np.all(again["label"] == examples["label"])
+
+
+def test_transduction_joins_source_and_target():
+    fields = {"min_length": 1, "max_length": 5, "train_size": 50}
+    pair = transduction.Source(**fields).split("train")[np.arange(50)]
+    joined = transduction.Source(**fields, layout="joined").split("train")[np.arange(50)]
+    for row in range(50):
+        source, target = (pair[key][row][pair[f"{key}_mask"][row]] for key in ("source", "target"))
+        text = joined["tokens"][row][joined["mask"][row]]
+        np.testing.assert_array_equal(text, [*source, 1, *target])
+    assert joined["tokens"].shape == (50, 12) and not joined["tokens"][~joined["mask"]].any()
+    assert transduction.Source(layout="joined").vocab_sizes == {"vocab_size": 10}
 
 
 @pytest.mark.parametrize("fields", [{"min_length": 0}, {"min_length": 5, "max_length": 4}, {"alphabet_size": 0}])

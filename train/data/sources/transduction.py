@@ -18,10 +18,13 @@ END, FIRST = 1, 2
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Gives `source` and `source_mask` [max_length], `target` and `target_mask` [max_length + 1].
+    """Gives `source` and `source_mask` [max_length], `target` and `target_mask` [max_length + 1]; or all in one sequence,
+    `tokens` and `mask` [2 max_length + 2].
 
     Attributes:
         task: whether the target is the source or the source from its end to its beginning.
+        layout: "pair" for an encoder and a decoder; "joined" for models of one sequence: source, end token, target, end
+            token.
         min_length: of a string, without the end token.
         max_length: likewise; lengths are uniform.
         alphabet_size: symbols, each as likely.
@@ -31,6 +34,7 @@ class Source:
     """
 
     task: Literal["copy", "reverse"] = "reverse"
+    layout: Literal["pair", "joined"] = "pair"
     min_length: int = 1
     max_length: int = 12
     alphabet_size: int = 8
@@ -48,8 +52,8 @@ class Source:
 
     @property
     def vocab_sizes(self) -> dict[str, int]:
-        size = FIRST + self.alphabet_size
-        return {"source_vocab_size": size, "target_vocab_size": size}
+        fields = ("source_vocab_size", "target_vocab_size") if self.layout == "pair" else ("vocab_size",)
+        return dict.fromkeys(fields, FIRST + self.alphabet_size)
 
     def splits(self) -> tuple[str, ...]:
         return SPLITS
@@ -65,6 +69,8 @@ class Source:
         order = lengths - 1 - places if self.task == "reverse" else np.broadcast_to(places, target_mask.shape)
         copied = np.take_along_axis(source, np.clip(order, 0, self.max_length - 1), axis=1)
         target = np.where(places < lengths, copied, np.where(places == lengths, END, 0))
+        if self.layout == "joined":
+            return _joined(source, target, lengths)
         return InMemory(
             {
                 "source": source.astype(np.int32),
@@ -73,3 +79,12 @@ class Source:
                 "target_mask": target_mask,
             }
         )
+
+
+def _joined(source: np.ndarray, target: np.ndarray, lengths: np.ndarray) -> InMemory:
+    places = np.arange(source.shape[1] + target.shape[1] + 1)[None]
+    before = np.take_along_axis(np.pad(source, ((0, 0), (0, 1))), np.minimum(places, source.shape[1]), axis=1)
+    after = np.take_along_axis(target, np.clip(places - lengths - 1, 0, target.shape[1] - 1), axis=1)
+    mask = places <= 2 * lengths + 1
+    tokens = np.where(places < lengths, before, np.where(places == lengths, END, after)) * mask
+    return InMemory({"tokens": tokens.astype(np.int32), "mask": mask})
