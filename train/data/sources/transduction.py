@@ -18,8 +18,9 @@ END, FIRST = 1, 2
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Gives `source` and `source_mask` [max_length], `target` and `target_mask` [max_length + 1]; or all in one sequence,
-    `tokens` and `mask` [2 max_length + 2].
+    """Gives `source` and `source_mask` [max_length], `target` and `target_mask` [max_length + 1].
+
+    Or all in one sequence: `tokens` and `mask` [2 max_length + 2].
 
     Attributes:
         task: whether the target is the source or the source from its end to its beginning.
