@@ -29,10 +29,12 @@ RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     (r"attention/(query|key|value)/kernel", ("fsdp", "model", None)),  # [D, H, K]: heads over model
     (r"attention/(query|key|value)/bias", ("model", None)),  # [H, K]
     (r"attention/output/kernel", ("model", None, "fsdp")),  # [H, K, D]
+    (r"mlp/inner/kernel", ("fsdp", "model")),  # [D, F]
     (r"mlp/outer/kernel", ("model", "fsdp")),  # [F, D]: contracts what mlp/inner cut
     (r"embedding", (None, "fsdp")),
     (r"kernel", ("fsdp", "model")),  # [..., in, out]
 )
+OTHER_KERNELS = RULES[-1]  # Those of convolutions among them.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,23 +132,31 @@ def state_shardings(mesh: Mesh, abstract_state: PyTree) -> PyTree:
 
 def partition_spec(mesh: Mesh, path: str, shape: tuple[int, ...]) -> PartitionSpec:
     """The first rule that matches `path`, aligned with `shape` from the right."""
-    spec = next((spec for pattern, spec in RULES if re.search(pattern, path)), ())
+    spec = _rule(path)[1]
     spec = spec[max(len(spec) - len(shape), 0) :]
     spec = (None,) * (len(shape) - len(spec)) + spec
     fits = [axis is not None and size % mesh.shape[axis] == 0 for axis, size in zip(spec, shape, strict=True)]
     return PartitionSpec(*(axis if fit else None for axis, fit in zip(spec, fits, strict=True)))
 
 
+def _rule(path: str) -> tuple[str, tuple[str | None, ...]]:
+    return next((rule for rule in RULES if re.search(rule[0], path)), ("", ()))
+
+
 def gather_for_use(mesh: Mesh, params: PyTree) -> PyTree:
     """Parameters as layers use them, inside a compiled step: no longer cut over `fsdp`.
 
     Said explicitly, because XLA's partitioner gives wrong gradients (jax 0.10.2, openxla/xla has open issues of this
-    kind) where one axis cuts both the batch and a weight that is also cut over `model`.
+    kind) where one axis cuts both the batch and a weight that is also cut over `model`. Where `seq` cuts space or time,
+    kernels of convolutions are not cut over `model` either: there the partitioner gives wrong outputs.
     """
 
     def gather(path: Any, leaf: jax.Array) -> jax.Array:
-        spec = partition_spec(mesh, jax.tree_util.keystr(path, simple=True, separator="/"), leaf.shape)
-        used = PartitionSpec(*(None if axis == "fsdp" else axis for axis in spec))
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        convolves = _rule(name) is OTHER_KERNELS and leaf.ndim > 2 and mesh.shape["seq"] > 1
+        whole = ("fsdp", "model") if convolves else ("fsdp",)
+        spec = partition_spec(mesh, name, leaf.shape)
+        used = PartitionSpec(*(None if axis in whole else axis for axis in spec))
         return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, used))
 
     return jax.tree_util.tree_map_with_path(gather, params)

@@ -31,6 +31,7 @@ MESHES = {  # data, fsdp, model, seq
     "tensor 8": (1, 1, 8, 1),
     "sequence 2": (1, 1, 1, 2),
     "all": (2, 2, 2, 1),
+    "sequence and tensor": (1, 1, 2, 2),
 }
 TYPES = [f"model.dtype={DTYPE}", f"model.param_dtype={DTYPE}"]
 MODELS = {
