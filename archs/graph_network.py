@@ -1,12 +1,12 @@
 """Graph networks (Battaglia et al., 2018, https://arxiv.org/abs/1806.01261).
 
 A block updates all edges by the nodes they join, all nodes by the edges they receive, and the graph as a whole by both,
-each with one function and sums between them (Algorithm 1): so numbering nodes or edges anew changes nothing, and one
-network reads any graph. Others are blocks that read less (sections 4.2.2 and 4.2.3): interaction networks (Battaglia et
-al., 2016, https://arxiv.org/abs/1612.00222), message passing (Gilmer et al., 2017, https://arxiv.org/abs/1704.01212)
-and Deep Sets (Zaheer et al., 2017, https://arxiv.org/abs/1703.06114), which has no edges. In a graph convolutional
-network (Kipf and Welling, 2016, https://arxiv.org/abs/1609.02907) edges pass on their sender with a fixed weight;
-with a bias in both layers it has 23,063 parameters on Cora, the graph of 2,708 papers.
+with one function for each and sums between them (Algorithm 1): so numbering nodes or edges anew changes nothing, and
+one network reads any graph. Others are blocks that read less (figure 4, sections 4.2.1 and 4.2.3): message passing
+(Gilmer et al., 2017, https://arxiv.org/abs/1704.01212), interaction networks (Battaglia et al., 2016,
+https://arxiv.org/abs/1612.00222) and Deep Sets, without edges (Zaheer et al., 2017, https://arxiv.org/abs/1703.06114).
+In a graph convolutional network (Kipf and Welling, 2016, https://arxiv.org/abs/1609.02907) edges pass on their sender
+by a fixed weight; with biases it has 23,063 parameters on Cora, the graph of 2,708 papers.
 """
 
 import functools
@@ -27,7 +27,6 @@ from archs.layers.head import Head
 Aggregation = Literal["sum", "mean", "max"]
 Attributes = dict[str, Array]  # "edges" [B E _], "nodes" [B N _] and "globals" [B _], as far as a graph has them
 Operation = Callable[[Array], Array]
-
 
 TARGETS = ("edges", "nodes", "globals")  # in the order of Algorithm 1
 
@@ -413,7 +412,7 @@ class Model(nn.Module):
             f"outputs={self.outputs!r} does not go with {block}; allowed: {', '.join(allowed)}": (
                 self.outputs not in allowed
             ),
-            f"num_mlp_layers goes with no {block}, whose layers are convolutions; leave it out": (
+            f"num_mlp_layers={self.num_mlp_layers} does not go with {block}, which has no perceptrons; leave it out": (
                 gcn and self.num_mlp_layers is not None
             ),
             f"aggregation={self.aggregation!r} does nothing for outputs={self.outputs!r} of {block}; leave it out": (

@@ -255,7 +255,7 @@ def test_convolution_multiplies_by_the_normalised_adjacency():
     expected = with_loops / np.sqrt(degrees[:, None] * degrees[None])
     params = {"kernel": jnp.eye(6), "bias": jnp.zeros(6)}
     convolution = graph_network.Convolution(6)
-    actual = convolution.apply({"params": params}, jnp.eye(6)[None], structure)
+    actual = jax.jit(convolution.apply)({"params": params}, jnp.eye(6)[None], structure)
     np.testing.assert_allclose(actual[0], expected, rtol=1e-6)
     np.testing.assert_allclose(actual[0, 3], np.eye(6)[3], rtol=1e-6)
 
@@ -265,7 +265,8 @@ def test_convolutions_drop_their_inputs():
     params = {"convolution_0": {"kernel": jnp.eye(64), "bias": jnp.zeros(64)}}
     nodes = jnp.ones((1, 4, 64))
     no_edges = {"senders": jnp.zeros((1, 0), int), "receivers": jnp.zeros((1, 0), int)}
-    outputs = model.apply({"params": params}, nodes, **no_edges, train=True, rngs={"dropout": jax.random.key(0)})
+    apply = jax.jit(lambda key: model.apply({"params": params}, nodes, **no_edges, train=True, rngs={"dropout": key}))
+    outputs = apply(jax.random.key(0))
     assert set(np.unique(outputs)) == {0, 2} and 64 < (np.asarray(outputs) == 0).sum() < 192
 
 
@@ -282,7 +283,7 @@ EDGES, WHOLE = np.zeros((2, 15, 2), np.float32), np.zeros((2, 4), np.float32)
             "outputs='globals' does not go with block='gcn'; allowed: nodes",
         ),
         ({"block": "deep_sets", "outputs": "edges"}, {}, "outputs='edges' does not go .* allowed: nodes, globals"),
-        ({"block": "gcn", "num_mlp_layers": 2}, ENDS, "num_mlp_layers goes with no block='gcn'"),
+        ({"block": "gcn", "num_mlp_layers": 2}, ENDS, "num_mlp_layers=2 does not go with block='gcn'"),
         ({"block": "gcn", "aggregation": "mean"}, ENDS, "aggregation='mean' does nothing .* block='gcn'; leave it out"),
         ({"outputs": "edges", "num_layers": 1, "aggregation": "sum"}, ENDS, "aggregation='sum' does nothing"),
         ({"block": "deep_sets", "num_layers": 1, "aggregation": "max"}, {}, "aggregation='max' does nothing"),

@@ -67,7 +67,7 @@ def full(params, graph, outputs, rho, num_layers=2):
 
 
 def interaction(params, graph, outputs, rho):
-    """Battaglia et al., 2016, eq. 2, with Σ e' first in what a node reads, and their readout of the whole."""
+    """Effects of relations, objects moved by their sum, and a readout of the whole (Battaglia et al., 2016)."""
     objects, effects = graph["nodes"], []
     for attribute, sender, receiver in zip(graph["edges"], graph["senders"], graph["receivers"], strict=True):
         joined = torch.cat([attribute, objects[receiver], objects[sender]])
@@ -103,7 +103,7 @@ def message_passing(params, graph, outputs, rho):
 
 
 def deep_sets(params, graph, outputs, rho):
-    """ρ(Σ φ(x)) (Zaheer et al., 2017, theorem 2)."""
+    """ρ(Σ φ(x)) (Zaheer et al., 2017)."""
     assert outputs == "globals"
     features = perceptron(params, 0, "nodes", torch.stack(list(graph["nodes"])))
     return head(params, perceptron(params, 0, "globals", RHO[rho](features)))
