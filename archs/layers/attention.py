@@ -84,7 +84,8 @@ class MultiHeadAttention(nn.Module):
         def project(name: str, size: int, source: Float[Array, "B length _"]) -> Float[Array, "B length H _"]:
             return nn.DenseGeneral((self.num_heads, size), **options, name=name)(source)
 
-        reads = mixers.mixer_class(self.mixer).reads
+        mix = mixers.build(self.mixer, self.mixer_kwargs, **dtypes, name="mixer")
+        reads = mix.reads
         q = project("query", key_size, x) if "query" in reads else None
         k: Any
         v: Any
@@ -101,7 +102,6 @@ class MultiHeadAttention(nn.Module):
                     self.put_variable("cache", f"memory_{name}", kept)
             elif decode:
                 k, v, mask, extra["offset"] = self.remember(k, v, mask)
-        mix = mixers.build(self.mixer, self.mixer_kwargs, **dtypes, name="mixer")
         mixed = mix(q, k, v, mask=mask, causal=causal or (decode and not cross), train=train, **extra)
         return nn.DenseGeneral(width, axis=(-2, -1), **options, name="output")(mixed)
 
