@@ -53,6 +53,7 @@ class MultiHeadAttention(nn.Module):
         mask: Bool[Array, "B _"] | None = None,
         causal: bool = False,
         decode: bool = False,
+        shared: Any = None,
         train: bool = False,
     ) -> Float[Array, "B T D"]:
         """Attends from x to `memory`, of any width, or to x itself if there is none.
@@ -64,6 +65,7 @@ class MultiHeadAttention(nn.Module):
             mask: True at the real positions of `memory`, or of x if there is none.
             causal: Whether position t sees positions up to t only.
             decode: Whether x continues what the cache holds; self-attention is then causal in any case.
+            shared: What the mixers of all layers share, of `mixers.share`.
             train: Whether dropout is active.
 
         Raises:
@@ -89,7 +91,7 @@ class MultiHeadAttention(nn.Module):
         q = project("query", key_size, x) if "query" in reads else None
         k: Any
         v: Any
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any] = {} if shared is None else {"shared": shared}
         if remembers_memory and memory is None:
             k, v, mask = (self.get_variable("cache", f"memory_{name}") for name in ("key", "value", "mask"))
         else:

@@ -54,7 +54,8 @@ class Block(nn.Module):
         norm: Whether layer normalisation stands inside the residual branch, x + f(norm(x)), as in GPT-2 and
             ViT, or after the sum, norm(x + f(x)), as in Vaswani et al. (2017), GPT-1 and BERT.
         activation: Of the perceptron.
-        dropout_rate: Share dropped of each branch and of the perceptron's inner units, in training.
+        dropout_rate: Share dropped of each branch in training.
+        inner_dropout_rate: Share dropped of the perceptron's inner units; None is `dropout_rate`.
         norm_epsilon: Added to the variance in layer normalisation.
         mixer, mixer_kwargs: How self-attention mixes values; see `archs.layers.mixers`.
         dtype: Type of the computation.
@@ -69,6 +70,7 @@ class Block(nn.Module):
     norm: Literal["pre", "post"] = "pre"
     activation: Activation = "gelu"
     dropout_rate: float = 0.0
+    inner_dropout_rate: float | None = None
     norm_epsilon: float = 1e-6
     mixer: str = "dense"
     mixer_kwargs: Mapping[str, Any] = field(default_factory=FrozenDict)
@@ -85,6 +87,7 @@ class Block(nn.Module):
         memory_mask: Bool[Array, "B S"] | None = None,
         causal: bool = False,
         decode: bool = False,
+        shared: Any = None,
         train: bool = False,
     ) -> Float[Array, "B T D"]:
         """Arguments are those of `MultiHeadAttention`."""
@@ -103,9 +106,10 @@ class Block(nn.Module):
             return x + drop(f(norm(x))) if self.norm == "pre" else norm(x + drop(f(x)))
 
         attention = MultiHeadAttention(**heads, mixer=self.mixer, mixer_kwargs=self.mixer_kwargs, name="attention")
-        x = branch(x, "attention", lambda x: attention(x, mask=mask, causal=causal, **modes))
+        x = branch(x, "attention", lambda x: attention(x, mask=mask, causal=causal, shared=shared, **modes))
         if self.cross:
             cross_attention = MultiHeadAttention(**heads, name="cross_attention")
             x = branch(x, "cross_attention", lambda x: cross_attention(x, memory, mask=memory_mask, **modes))
-        mlp = FeedForward(self.mlp_size, self.activation, self.dropout_rate, **dtypes, name="mlp")
+        inner_rate = self.dropout_rate if self.inner_dropout_rate is None else self.inner_dropout_rate
+        mlp = FeedForward(self.mlp_size, self.activation, inner_rate, **dtypes, name="mlp")
         return branch(x, "mlp", lambda x: mlp(x, train=train))

@@ -8,6 +8,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from archs.layers import mixers
 from archs.layers.block import Block
 
 Remat = Literal["none", "full", "products"]
@@ -35,6 +36,11 @@ class Stack(nn.Module):
         self, x: Float[Array, "B T D"], memory: Float[Array, "B S _"] | None = None, **arguments: Any
     ) -> Float[Array, "B T D"]:
         """Arguments are those of `Block`, the same for all layers."""
+        types = {name: self.block[name] for name in ("dtype", "param_dtype") if name in self.block}
+        mixer_fields = self.block.get("mixer_kwargs", {})
+        mixer: Any = mixers.build(self.block.get("mixer", "dense"), mixer_fields, **types, name="mixer")
+        if getattr(mixer, "shares", False):
+            arguments["shared"] = mixer.share()
 
         def body(block: Block, x: Array, _: None) -> tuple[Array, None]:
             return block(x, memory, **arguments), None
@@ -56,12 +62,18 @@ class Stack(nn.Module):
 
 
 def stack_layers(params: Mapping[str, PyTree]) -> dict[str, PyTree]:
-    """Parameters of a looped stack as those of the scanned one."""
-    layers = [params[f"layer_{number}"] for number in range(len(params))]
-    return {"layers": jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)}
+    """Parameters of a looped stack as those of the scanned one; what layers share stays as it is."""
+    count = sum(name.startswith("layer_") for name in params)
+    layers = [params[f"layer_{number}"] for number in range(count)]
+    return {**_shared(params), "layers": jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)}
 
 
 def unstack_layers(params: Mapping[str, PyTree]) -> dict[str, PyTree]:
     """Parameters of a scanned stack as those of the looped one."""
-    length = len(jax.tree.leaves(params)[0])
-    return {f"layer_{n}": jax.tree.map(lambda leaf, n=n: leaf[n], params["layers"]) for n in range(length)}
+    count = len(jax.tree.leaves(params["layers"])[0])
+    layers = {f"layer_{n}": jax.tree.map(lambda leaf, n=n: leaf[n], params["layers"]) for n in range(count)}
+    return {**_shared(params), **layers}
+
+
+def _shared(params: Mapping[str, PyTree]) -> dict[str, PyTree]:
+    return {name: values for name, values in params.items() if not name.startswith("layer")}

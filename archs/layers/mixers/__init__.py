@@ -11,7 +11,10 @@ build with a mixer that lacks what is asked for:
 
 - `honours`: which of "mask", "causal", "cross" (keys of another sequence than the queries) and "cache" (queries that
   come later than the first keys; such a mixer also takes `offset`, the place of the first query among the keys);
-- `reads`: which of "query" and "key" it needs; attention makes no projection that is not read, and passes None.
+- `reads`: which of "query" and "key" it needs, which may depend on fields; attention makes no projection that is not
+  read, and passes None.
+
+A mixer whose `shares` is True has a method `share`, whose result, made once, all layers of a stack get as `shared`.
 
 Fields end with `dtype` and `param_dtype`, which are those of the attention around it.
 """
@@ -21,6 +24,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flax import linen as nn
+from flax.core import FrozenDict
 
 from archs.layers.fields import choose, construct, modules
 
@@ -38,6 +42,13 @@ def mixer_class(name: str) -> Any:
 def build(mixer: str, fields: Mapping[str, Any], **unchecked: Any) -> nn.Module:
     """Builds a mixer from its fields; raises ValueError as `archs.build` does. `unchecked` are Linen's own."""
     return construct(f"mixer {mixer}", mixer_class(mixer), fields, **unchecked)
+
+
+def with_dropout(mixer: str, fields: Mapping[str, Any], rate: float) -> FrozenDict[str, Any]:
+    """`fields`, with dropout of attention weights at `rate` if the mixer can drop them and `fields` leave it open."""
+    can_drop = "dropout_rate" in mixer_class(mixer).__dataclass_fields__
+    is_open = fields.get("dropout_rate") is None
+    return FrozenDict({**fields, "dropout_rate": rate} if can_drop and is_open else fields)
 
 
 def demand(mixer: str, **asked: bool) -> None:

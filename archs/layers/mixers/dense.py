@@ -107,7 +107,7 @@ class Mixer(nn.Module):
     Sows the weights [B, H, T, S] as `intermediates/weights` when that collection is mutable.
 
     Attributes:
-        dropout_rate: Share of attention weights dropped in training.
+        dropout_rate: Share of attention weights dropped in training; None leaves it to the model, where it drops them.
         kernel: "plain" is the formula; "chunked" needs memory linear in length on any device; "fused" is
             `jax.nn.dot_product_attention`, which is cuDNN's flash attention on NVIDIA GPUs in half precision. "auto"
             is "fused" there, and elsewhere "chunked" for sequences longer than a chunk.
@@ -117,7 +117,7 @@ class Mixer(nn.Module):
     honours: ClassVar[frozenset[str]] = frozenset({"mask", "causal", "cross", "cache"})
     reads: ClassVar[tuple[str, ...]] = ("query", "key")
 
-    dropout_rate: float = 0.0
+    dropout_rate: float | None = None
     kernel: Literal["auto", "plain", "chunked", "fused"] = "auto"
     dtype: Dtype = "float32"
     param_dtype: Dtype = "float32"
@@ -138,7 +138,7 @@ class Mixer(nn.Module):
         if self.is_mutable_collection("intermediates") or (train and self.dropout_rate):
             weights = attention_weights(q, k, visible(0 if offset is None else offset))
             self.sow("intermediates", "weights", weights)
-            weights = nn.Dropout(self.dropout_rate, deterministic=not train)(weights)
+            weights = nn.Dropout(self.dropout_rate or 0.0, deterministic=not train)(weights)
             return jnp.einsum("bhts,bshv->bthv", weights.astype(v.dtype), v)
         if offset is not None:  # few queries at a time: their weights are small
             return plain(q, k, v, visible(offset))

@@ -25,7 +25,7 @@ class Mixer(nn.Module):
         max_length: Rows of E and F; shorter sequences use the first of them.
         projection_size: k.
         sharing: "none" gives each head its E and F, "headwise" one E and one F to all heads of a layer, "key_value"
-            one E = F to all.
+            one E = F to all, "layerwise" one E = F to all layers of a stack.
         dtype: Type of the projected keys and values.
         param_dtype: Type of the parameters.
     """
@@ -35,9 +35,19 @@ class Mixer(nn.Module):
 
     max_length: int
     projection_size: int = 256
-    sharing: Literal["none", "headwise", "key_value"] = "headwise"
+    sharing: Literal["none", "headwise", "key_value", "layerwise"] = "headwise"
     dtype: Dtype = "float32"
     param_dtype: Dtype = "float32"
+
+    @property
+    def shares(self) -> bool:
+        """Whether all layers of a stack read one parameter, which `share` makes."""
+        return self.sharing == "layerwise"
+
+    @nn.compact
+    def share(self) -> Float[Array, "1 N k"]:
+        """What a stack makes once and gives to the mixers of its layers."""
+        return self.projection("kernel", 1)
 
     @nn.compact
     def __call__(
@@ -48,6 +58,7 @@ class Mixer(nn.Module):
         *,
         mask: Bool[Array, "B S"] | None = None,
         causal: bool = False,
+        shared: Float[Array, "1 N k"] | None = None,
         train: bool = False,
     ) -> Float[Array, "B T H V"]:
         """Raises ValueError if there are more keys than `max_length`."""
@@ -59,8 +70,9 @@ class Mixer(nn.Module):
             )
         if mask is not None:
             k, v = (jnp.where(mask[:, :, None, None], x, 0) for x in (k, v))
-        names = ("kernel", "kernel") if self.sharing == "key_value" else ("key_kernel", "value_kernel")
-        kernels = {name: self.projection(name, k.shape[2]) for name in dict.fromkeys(names)}
+        names = ("kernel", "kernel") if self.sharing in ("key_value", "layerwise") else ("key_kernel", "value_kernel")
+        heads = k.shape[2]
+        kernels = {n: self.projection(n, heads) if shared is None else shared for n in dict.fromkeys(names)}
         k, v = (self.project(x, kernels[name]) for x, name in zip((k, v), names, strict=True))
         return dense.plain(q, k, v, dense.visible_keys(q.shape[1], self.projection_size, None, causal=False))
 

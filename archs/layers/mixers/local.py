@@ -34,7 +34,7 @@ class Mixer(nn.Module):
 
     Attributes:
         window_size: Keys that a query sees to each side, besides the one at its own position.
-        dropout_rate: Share of attention weights dropped in training.
+        dropout_rate: Share of attention weights dropped in training; None leaves it to the model, where it drops them.
         dtype, param_dtype: Not used: the values decide, and there are no parameters.
     """
 
@@ -42,7 +42,7 @@ class Mixer(nn.Module):
     reads: ClassVar[tuple[str, ...]] = ("query", "key")
 
     window_size: int = 128
-    dropout_rate: float = 0.0
+    dropout_rate: float | None = None
     dtype: Dtype = "float32"
     param_dtype: Dtype = "float32"
 
@@ -58,7 +58,7 @@ class Mixer(nn.Module):
         offset: dense.Offset | None = None,
         train: bool = False,
     ) -> Float[Array, "B T H V"]:
-        drop = nn.Dropout(self.dropout_rate, deterministic=not train)
+        drop = nn.Dropout(self.dropout_rate or 0.0, deterministic=not train)
         if offset is not None:
             return self.continued(q, k, v, mask, causal, offset, drop)
         batch, length = v.shape[:2]

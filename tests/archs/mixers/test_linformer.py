@@ -125,3 +125,23 @@ def test_work_and_memory_are_linear():
     lengths = [2048, 8192]
     slopes = np.polyfit(np.log(lengths), np.log([costs(length) for length in lengths]), 1)[0]
     np.testing.assert_allclose(slopes, 1, atol=0.1)
+
+
+def test_layers_share_one_projection(random_variables):
+    """Looped and scanned, with one gradient from all layers."""
+    fields = {"max_length": 6, "projection_size": 3, "sharing": "layerwise"}
+    block = {"num_heads": 2, "mlp_size": 8, "mixer": "linformer", "mixer_kwargs": fields}
+    x = jnp.asarray(RNG.normal(size=(2, 6, 8)), jnp.float32)
+    looped, scanned = Stack(3, block), Stack(3, block, scan_layers=True, remat="full")
+    params = random_variables(looped, x)["params"]
+    assert params["mixer"]["kernel"].shape == (1, 6, 3) and "mixer" not in params["layer_0"]["attention"]
+
+    def value_and_gradient(stack, params):
+        return jax.jit(jax.value_and_grad(lambda p: jnp.square(stack.apply({"params": p}, x)).sum()))(params)
+
+    one, gradient = value_and_gradient(looped, params)
+    other, stacked_gradient = value_and_gradient(scanned, stack_layers(params))
+    np.testing.assert_allclose(one, other, rtol=1e-5)
+    assert np.abs(gradient["mixer"]["kernel"]).max() > 1e-3
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    jax.tree.map(close, stacked_gradient, stack_layers(gradient))
