@@ -111,7 +111,8 @@ class Writer:
         def shape(leaf: Any) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((batch_size, *leaf.shape[1:]), leaf.dtype)
 
-        given = {name: shape(leaf) for name, leaf in inputs.items()}
+        required = input_names(self.model)  # a mask is of the prompt, and changes no shape
+        given = {name: shape(leaf) for name, leaf in inputs.items() if required[name]}
         given[self.written] = jax.ShapeDtypeStruct((batch_size, length), jnp.int32)
         key = jax.eval_shape(lambda: jax.random.key(0))
         made = jax.eval_shape(lambda key, given: self.model.init(key, **given, decode=True), key, given)

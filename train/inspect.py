@@ -239,7 +239,9 @@ def _from_model(options: argparse.Namespace, overrides: Sequence[str]) -> Subjec
     try:
         model_class = archs.model_class(options.model)
         example = _example(options.model, options.input)
-        fields = _default_fields(model_class, example) | _fields(model_class, overrides)
+        published = archs.variants(options.model).get(options.variant, {})
+        defaults = {k: v for k, v in _default_fields(model_class, example).items() if k not in published}
+        fields = defaults | _fields(model_class, overrides)
         model = archs.build(options.model, variant=options.variant, **fields)
     except (ValueError, TypeError) as error:
         raise UserError(f"--model: {error}") from error
@@ -263,10 +265,12 @@ def _example(name: str, given: Sequence[str]) -> dict[str, jax.ShapeDtypeStruct]
 
 
 def _default_fields(model_class: type[nn.Module], example: Shapes) -> dict[str, Any]:
-    """ImageNet's number of classes for images of 64 pixels and more, otherwise MNIST's; 30,000 words."""
+    """Of what is required: ImageNet's number of classes for images from 64 pixels on, else MNIST's; 30,000 words."""
     classes = 1000 if "image" in example and example["image"].shape[0] >= 64 else 10
-    sizes = {"num_classes": classes, "source_vocab_size": 30_000, "target_vocab_size": 30_000}
-    return {field: size for field, size in sizes.items() if field in fields_of(model_class)}
+    words = ("vocab_size", "source_vocab_size", "target_vocab_size")
+    sizes = {"num_classes": classes, **dict.fromkeys(words, 30_000), "modalities": tuple(example)}
+    required = {name for name, field in fields_of(model_class).items() if field.is_required}
+    return {field: size for field, size in sizes.items() if field in required}
 
 
 def _fields(model_class: type[nn.Module], overrides: Sequence[str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 Batch = Mapping[str, Any]
 Metrics = dict[str, Any]  # Pairs (sum, count) of arrays.
 
-AUXILIARY = "auxiliary"  # The collection of outputs that exist in training only, such as logits of a side head.
+AUXILIARY = "auxiliary"  # The collection of outputs besides the model's own, such as logits of a side head.
 
 
 def input_names(model: nn.Module) -> dict[str, bool]:
@@ -38,13 +38,13 @@ def apply(
 ) -> tuple[Any, Any, list[Array]]:
     """The model's output, the collections that training changes (such as batch statistics), and auxiliary outputs.
 
-    Auxiliary outputs are what the model sows into the collection `auxiliary` in training, to be judged like its output.
+    Auxiliary outputs are what the model sows into the collection `auxiliary`, to be judged like its output. Some models
+    do so in training only.
     """
-    inputs = model_inputs(model, batch)
-    if not train:
-        return model.apply(variables, **inputs, train=False), {}, []
-    mutable = [AUXILIARY, *(collection for collection in variables if collection != "params")]
-    output, mutated = model.apply(variables, **inputs, train=True, rngs=rngs, mutable=mutable)
+    changing = [collection for collection in variables if train and collection != "params"]
+    output, mutated = model.apply(
+        variables, **model_inputs(model, batch), train=train, rngs=rngs, mutable=[AUXILIARY, *changing]
+    )
     kept = {collection: values for collection, values in mutated.items() if collection != AUXILIARY}
     return output, kept, jax.tree.leaves(mutated.get(AUXILIARY, {}))
 
