@@ -35,6 +35,9 @@ class Block(nn.Module):
         strides: Of the first 3×3 convolution, and of the shortcut.
         padding: Of the 3×3 convolutions.
         zero_init_residual: Whether f starts as zero.
+        downsampling: Whether the first 3×3 convolution and the shortcut skip places, "stride", or what the one puts out
+            and the other reads is averaged over `strides` by `strides` places, "average", as in CLIP (Radford et al.,
+            2021, section 2.4).
         dtype: Type of the computation.
         param_dtype: Type of the parameters.
     """
@@ -44,6 +47,7 @@ class Block(nn.Module):
     strides: int
     padding: Padding
     zero_init_residual: bool
+    downsampling: Literal["stride", "average"] = "stride"
     dtype: Dtype = "float32"
     param_dtype: Dtype = "float32"
 
@@ -54,17 +58,25 @@ class Block(nn.Module):
         )
         last = functools.partial(convolution, activation=None, zero_scale=self.zero_init_residual)
         size = self.hidden_size
+        averages = self.downsampling == "average" and self.strides != 1
+        strides, window = 1 if averages else self.strides, (self.strides, self.strides)
+
+        def pool(x: Float[Array, "B X Y C"]) -> Float[Array, "B rows columns C"]:
+            return nn.avg_pool(x, window, strides=window) if averages else x
+
         if self.kind == "basic":
             width = size
-            y = convolution(size, (3, 3), strides=self.strides, name="conv_0")(x, train=train)
+            y = convolution(size, (3, 3), strides=strides, name="conv_0")(x, train=train)
+            y = pool(y)
             y = last(size, (3, 3), name="conv_1")(y, train=train)
         else:
             width = 4 * size
             y = convolution(size, (1, 1), name="conv_0")(x, train=train)
-            y = convolution(size, (3, 3), strides=self.strides, name="conv_1")(y, train=train)
+            y = convolution(size, (3, 3), strides=strides, name="conv_1")(y, train=train)
+            y = pool(y)
             y = last(width, (1, 1), name="conv_2")(y, train=train)
         if self.strides != 1 or x.shape[-1] != width:  # option B: a projection where shapes differ
-            x = convolution(width, (1, 1), strides=self.strides, activation=None, name="shortcut")(x, train=train)
+            x = convolution(width, (1, 1), strides=strides, activation=None, name="shortcut")(pool(x), train=train)
         return nn.relu(x + y)
 
 

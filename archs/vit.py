@@ -6,6 +6,7 @@ data. Variants are named as in the paper (Table 1; Ti and S are of Touvron et al
 in pixels.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, ClassVar, Literal
@@ -33,9 +34,11 @@ class Model(nn.Module):
         num_layers: Blocks.
         num_heads: Attention heads; must divide `hidden_size`.
         mlp_size: Inner width of the blocks' perceptrons.
+        patch_bias: Whether the linear map of the patches has a bias.
         pool: What the head reads: a learned class token put before the patches, or the mean over patches.
         positions: Learned, as in the paper; sinusoidal over the patches in row order; or none, which leaves a
             set.
+        embedding_norm: Whether tokens are normalised before the first block, as in CLIP (Radford et al., 2021).
         norm: Layer normalisation before each branch, as in the paper, or after each sum.
         activation: Of the perceptrons.
         dropout_rate: Share dropped after the embedding, of each branch and of the perceptrons' inner units,
@@ -56,8 +59,10 @@ class Model(nn.Module):
     num_layers: int = 12
     num_heads: int = 6
     mlp_size: int = 1536
+    patch_bias: bool = True
     pool: Literal["token", "mean"] = "token"
     positions: Literal["learned", "sinusoidal", "none"] = "learned"
+    embedding_norm: bool = False
     norm: Literal["pre", "post"] = "pre"
     activation: Activation = "gelu"
     dropout_rate: float = 0.0
@@ -83,13 +88,16 @@ class Model(nn.Module):
             raise ValueError(f"vit: hidden_size={self.hidden_size} is not divisible by num_heads={self.num_heads}")
         dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
-        x = nn.Conv(self.hidden_size, patch, strides=patch, padding="VALID", **dtypes, name="patches")(image)
+        patches = {"strides": patch, "padding": "VALID", "use_bias": self.patch_bias, **dtypes}
+        x = nn.Conv(self.hidden_size, patch, **patches, name="patches")(image)
         x = x.reshape(batch, -1, self.hidden_size)
         if self.pool == "token":
             token = self.param("token", nn.initializers.normal(0.02), (1, 1, self.hidden_size), self.param_dtype)
             token = jnp.broadcast_to(token.astype(x.dtype), (batch, 1, self.hidden_size))
             x = jnp.concatenate([token, x], axis=1)
         x = Positions(self.positions, max_length=x.shape[1], **dtypes, name="positions")(x)
+        if self.embedding_norm:
+            x = nn.LayerNorm(epsilon=self.norm_epsilon, **dtypes, name="embedding_norm")(x)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
         block = {
             "num_heads": self.num_heads,
@@ -107,6 +115,32 @@ class Model(nn.Module):
             x = nn.LayerNorm(epsilon=self.norm_epsilon, **dtypes, name="norm")(x)
         x = x[:, 0] if self.pool == "token" else x.mean(axis=1)
         return Head(self.num_classes, **dtypes, name="head")(x)
+
+
+def resize_positions(params: Mapping[str, Any], rows: int, columns: int) -> dict[str, Any]:
+    """Trained parameters for images of another size: positions are interpolated on the grid of patches (section 3.2).
+
+    Bicubic, with low-pass filtering where the grid gets smaller. A class token keeps its position.
+
+    Args:
+        params: Parameters of a `Model` with learned positions, trained on square images.
+        rows: Rows of patches in the new images.
+        columns: Columns of patches in the new images.
+
+    Raises:
+        ValueError: There are no learned positions, or they are of no square grid.
+    """
+    if "positions" not in params:
+        raise ValueError("vit: these parameters have no positions to resize; they need positions='learned'")
+    embedding = params["positions"]["embedding"]
+    tokens = 1 if "token" in params else 0
+    patches, width = len(embedding) - tokens, embedding.shape[-1]
+    side = math.isqrt(patches)
+    if side**2 != patches:
+        raise ValueError(f"vit: {patches} positions of patches are of no square grid; only those can be resized")
+    grid = embedding[tokens:].reshape(side, side, width)
+    resized = jax.image.resize(grid, (rows, columns, width), "bicubic").reshape(-1, width)
+    return {**params, "positions": {"embedding": jnp.concatenate([embedding[:tokens], resized])}}
 
 
 SIZES = {

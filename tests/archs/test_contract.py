@@ -26,8 +26,20 @@ CASES = {f"{name}-{case}": (name, case) for name, file in FILES.items() if file 
 COUNTS = [(name, *count) for name, file in FILES.items() if file for count in file.COUNTS]
 COMPUTED: dict[str, tuple] = {}
 KEYS = {
-    *("image", "sequence", "features", "mask", "source", "source_mask", "target", "target_mask", "tokens", "token_types"),
+    *(
+        "image",
+        "sequence",
+        "features",
+        "mask",
+        "source",
+        "source_mask",
+        "target",
+        "target_mask",
+        "tokens",
+        "token_types",
+    ),
     *("nodes", "edges", "globals", "senders", "receivers", "node_mask", "edge_mask"),
+    *("audio", "video", "image_mask", "audio_mask", "tokens_mask", "video_mask", "sequence_mask"),
 }
 
 
@@ -48,6 +60,8 @@ def example(name: str, shapes: dict[str, jax.ShapeDtypeStruct] | None = None) ->
 
 def output_shape(model: nn.Module, inputs: dict[str, jax.Array]) -> tuple[int, ...]:
     """The dimensions of the outputs but the last."""
+    if isinstance(getattr(model, "head", None), str):  # of a token model
+        return inputs["tokens"].shape[: 1 if model.head == "sequence" else 2]
     per_place = {"all": "sequence", "nodes": "nodes", "edges": "senders"}
     key = "target" if "target" in inputs else per_place.get(getattr(model, "outputs", None))
     return inputs[key].shape[:2] if key else next(iter(inputs.values())).shape[:1]
@@ -89,7 +103,8 @@ def test_declaration(name):
     fields = {field.name: field for field in dataclasses.fields(model)}
     if "num_classes" in fields:
         assert fields["num_classes"].type == int | None
-        assert (fields["num_classes"].default is dataclasses.MISSING) == ("vocab_size" not in fields)
+        reads_text_only = "vocab_size" in fields and fields["vocab_size"].default is dataclasses.MISSING
+        assert (fields["num_classes"].default is dataclasses.MISSING) == (not reads_text_only)
     assert fields["dtype"].default == fields["param_dtype"].default == "float32"
 
 
@@ -102,10 +117,10 @@ def test_shapes(case):
     model, inputs = make(case)
     outputs, variables = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), **inputs))
     expected = output_shape(model, inputs)
-    assert outputs.shape == (*expected, getattr(model, "num_classes", outputs.shape[-1]))
+    assert outputs.shape == (*expected, getattr(model, "num_classes", None) or outputs.shape[-1])
     assert outputs.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype("float32")}
-    if not hasattr(model, "num_classes"):
+    if not hasattr(model, "num_classes") or hasattr(model, "vocab_size"):
         return
     headless, _ = make(case, num_classes=None)
     features, fewer = jax.eval_shape(lambda: headless.init_with_output(jax.random.key(0), **inputs))

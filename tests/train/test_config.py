@@ -141,6 +141,10 @@ MISTAKES = {
         ["--config.objective.auxiliary_weight=0.3"],
         "classification cannot judge mlp: the model has no auxiliary head; leave out auxiliary_weight",
     ),
+    "rows to compare in parts": (
+        ["--config=configs/captions.py:clip", "--config.optimizer.accumulate_steps=2"],
+        "accumulate_steps: contrastive compares the rows of a batch",
+    ),
     "metric that nobody measures": (
         ["--config.checkpoint.keep_best=1", "--config.checkpoint.metric=test/acuracy"],
         "did you mean 'test/accuracy'",

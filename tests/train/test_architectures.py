@@ -1,0 +1,80 @@
+"""Every architecture trains through the shared loop: a small one learns a few examples by heart."""
+
+import pytest
+
+import archs
+from tests.train.runs import rows
+from train import config as configs
+from train import loop
+
+DIGITS = "configs/quickstart.py:mlp"
+STRINGS = "configs/transduction.py:bahdanau"
+# Of each architecture: a config, and fields that make it small. Widths are tiny, so dropout is off.
+RUNS = {
+    "mlp": (DIGITS, ["model.hidden_sizes=16"]),
+    "lenet": (DIGITS, ["data.image_size=16"]),
+    "alexnet": (DIGITS, ["data.image_size=63", "model.hidden_sizes=(8, 8, 8, 8, 8)", "model.mlp_size=16"]),
+    "vgg": (
+        DIGITS,
+        ["data.image_size=32", "model.variant=11", "model.hidden_sizes=(4, 8, 8, 8, 8)", "model.mlp_size=16"],
+    ),
+    "resnet": (DIGITS, ["model.variant=18", "model.hidden_sizes=(4, 4, 8, 8)", "model.stem=small"]),
+    "inception": (DIGITS, ["data.image_size=299", "objective.auxiliary_weight=0.4"]),
+    "convnet1d": (DIGITS, ["data.image_size=32", "model.variant=M5", "model.hidden_sizes=(8, 8, 8)"]),
+    "tcn": (DIGITS, ["model.hidden_size=8", "model.num_layers=4", "model.kernel_size=3"]),
+    "rnn": (DIGITS, ["model.hidden_size=16"]),
+    "seq2seq": (STRINGS, ["model.hidden_size=16"]),
+    "transformer": (
+        STRINGS,
+        [
+            *("model.name=transformer", "model.hidden_size=16", "model.num_layers=1", "model.num_heads=2"),
+            "model.mlp_size=16",
+        ],
+    ),
+    "gpt": (
+        STRINGS,
+        [
+            *("model.name=gpt", "model.vocab_size=10", "model.max_length=10", "model.num_layers=1"),
+            *("model.hidden_size=16", "model.num_heads=2", "model.mlp_size=16", "objective.name=language_modeling"),
+        ],
+    ),
+    "bert": (
+        STRINGS,
+        [
+            *("model.name=bert", "model.vocab_size=11", "model.max_length=10", "model.num_layers=1"),
+            *("model.hidden_size=16", "model.num_heads=2", "model.mlp_size=16"),
+            *("objective.name=masked_language_modeling", "objective.mask_token=10", "objective.mask_rate=0.9"),
+        ],
+    ),
+    "clip": (
+        "configs/captions.py:clip",
+        ["model.image_hidden_size=16", "model.text_hidden_size=16", "model.num_image_layers=1", "model.patch_size=4"],
+    ),
+    "fusion": ("configs/captions.py:cross_attention", ["model.num_layers=1", "model.patch_size=4"]),
+    "graph_network": ("configs/communities.py:full", ["model.hidden_size=8"]),
+    "vit": (
+        DIGITS,
+        ["model.patch_size=4", "model.hidden_size=16", "model.num_layers=1", "model.num_heads=2", "model.mlp_size=16"],
+    ),
+}
+SLOW = {"inception"}  # Compiles for a minute.
+
+
+def test_none_is_left_out():
+    assert set(RUNS) == set(archs.names())
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in RUNS])
+def test_a_few_steps_learn_a_few_examples(name, tmp_path):
+    config, fields = RUNS[name]
+    common = ["steps=12", "log_every=1", "data.batch_size=4", "data.train_fraction=0.002", "model.dropout_rate=0"]
+    schedule = ["optimizer.schedule.warmup_steps=0", "optimizer.learning_rate=0.003", "checkpoint.every=None"]
+    chosen = {
+        DIGITS: [f"model.name={name}", "model.num_classes=10"],
+        STRINGS: ["data.source.max_length=4"],
+    }.get(config, [])
+    if name in ("gpt", "bert"):
+        chosen.append("data.source.layout=joined")
+    loop.train(configs.load(config, [*common, *schedule, *chosen, *fields]), tmp_path)
+    losses = [row["train/loss"] for row in rows(tmp_path) if "train/loss" in row]
+    assert len(losses) == 12 and losses[-1] < 0.95 * losses[0]
