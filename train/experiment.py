@@ -159,6 +159,11 @@ def _check_fit(experiment: Experiment) -> None:
             f"config.data.batch_size: {experiment.data.batch_size} is not divisible by {parts} "
             "(config.optimizer.accumulate_steps)."
         )
+    if parts > 1 and getattr(experiment.objective, "compares_rows", False):
+        raise UserError(
+            f"config.optimizer.accumulate_steps: {experiment.config.objective.name} compares the rows of a batch, "
+            "which must stay whole; set it to 1."
+        )
     shapes = ", ".join(f"{key} {list(leaf.shape)}" for key, leaf in experiment.model_inputs(spec).items())
     state = _explained(f"config.model: {name} cannot read {shapes}", lambda: abstract_state(experiment.recipe, spec))
     _explained(
