@@ -5,9 +5,9 @@
 Arguments: clip, which learns which caption of a batch belongs to which image; cross_attention, single_stream, concat
 and late, which name the digit from both (a check that each trains: captions name the digit too).
 
-Result of clip, seed 0 only, as a check: in test batches of 32, 28.1 % of the images find their caption and 32.2 % of the
-captions their image (chance is 3.1 %; about three rows of a batch share a digit, and no image says which template its
-caption has), in under a minute on 2 CPU cores, jax 0.10.2. Nothing was tuned.
+Result of clip, seed 0 only, as a check: in test batches of 32, 28.1 % of the images find their caption and 32.2 % of
+the captions their image (chance is 3.1 %; about three rows of a batch share a digit, and no image says which template
+its caption has), in under a minute on 2 CPU cores, jax 0.10.2. Nothing was tuned.
 """
 
 from typing import Any
