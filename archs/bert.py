@@ -136,6 +136,8 @@ class Model(nn.Module):
             "activation": self.activation,
             "dropout_rate": self.dropout_rate,
             "inner_dropout_rate": 0.0,
+            "init_std": 0.02,
+            "output_init_std": 0.02,
             "norm_epsilon": self.norm_epsilon,
             "mixer": self.mixer,
             "mixer_kwargs": mixers.with_dropout(self.mixer, self.mixer_kwargs, self.dropout_rate),

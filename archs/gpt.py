@@ -102,6 +102,9 @@ class Model(nn.Module):
             "activation": self.activation,
             "dropout_rate": self.dropout_rate,
             "inner_dropout_rate": 0.0,
+            "init_std": 0.02,
+            # GPT-2 keeps the variance of the sum of all branches as it is in one (Radford et al., 2019, section 2.3).
+            "output_init_std": 0.02 / (2 * self.num_layers) ** 0.5 if self.norm == "pre" else 0.02,
             "norm_epsilon": self.norm_epsilon,
             "mixer": self.mixer,
             "mixer_kwargs": mixers.with_dropout(self.mixer, self.mixer_kwargs, self.dropout_rate),

@@ -18,6 +18,11 @@ Value = Float[Array, "B S H V"]
 Mask = Bool[Array, "B S"]
 
 
+def kernel_init(std: float | None) -> nn.initializers.Initializer:
+    """Normal with this deviation; None is Glorot's uniform one, as in the code of Vaswani et al. (2017)."""
+    return nn.initializers.xavier_uniform() if std is None else nn.initializers.normal(std)
+
+
 class MultiHeadAttention(nn.Module):
     """Projects to H heads, mixes values over positions in each, and projects back.
 
@@ -30,6 +35,7 @@ class MultiHeadAttention(nn.Module):
         num_heads: H.
         key_size: K, the width of a head's queries and keys; None is D / H, which V always is.
         use_bias: Whether the projections have biases.
+        init_std, output_init_std: Deviations of the kernels at the start, and of the output's; None is Glorot's.
         mixer: How values are mixed; one of `mixers.names()`.
         mixer_kwargs: Fields of the mixer.
         dtype: Type of the computation.
@@ -39,6 +45,8 @@ class MultiHeadAttention(nn.Module):
     num_heads: int
     key_size: int | None = None
     use_bias: bool = True
+    init_std: float | None = None
+    output_init_std: float | None = None
     mixer: str = "dense"
     mixer_kwargs: Mapping[str, Any] = field(default_factory=FrozenDict)
     dtype: Dtype = "float32"
@@ -79,12 +87,13 @@ class MultiHeadAttention(nn.Module):
         cross = memory is not None or remembers_memory
         mixers.demand(self.mixer, mask=mask is not None, causal=causal, cross=cross, cache=decode and not cross)
         dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        options: dict[str, Any] = {"kernel_init": nn.initializers.xavier_uniform(), "use_bias": self.use_bias, **dtypes}
+        options: dict[str, Any] = {"use_bias": self.use_bias, **dtypes}
         value_size = width // self.num_heads
         key_size = self.key_size or value_size
 
         def project(name: str, size: int, source: Float[Array, "B length _"]) -> Float[Array, "B length H _"]:
-            return nn.DenseGeneral((self.num_heads, size), **options, name=name)(source)
+            init = kernel_init(self.init_std)
+            return nn.DenseGeneral((self.num_heads, size), kernel_init=init, **options, name=name)(source)
 
         mix = mixers.build(self.mixer, self.mixer_kwargs, **dtypes, name="mixer")
         reads = mix.reads
@@ -105,7 +114,8 @@ class MultiHeadAttention(nn.Module):
             elif decode:
                 k, v, mask, extra["offset"] = self.remember(k, v, mask)
         mixed = mix(q, k, v, mask=mask, causal=causal or (decode and not cross), train=train, **extra)
-        return nn.DenseGeneral(width, axis=(-2, -1), **options, name="output")(mixed)
+        init = kernel_init(self.output_init_std)
+        return nn.DenseGeneral(width, axis=(-2, -1), kernel_init=init, **options, name="output")(mixed)
 
     def remember(
         self, k: Float[Array, "B T H K"], v: Float[Array, "B T H V"], mask: Bool[Array, "B T"] | None

@@ -9,7 +9,7 @@ from flax.core import FrozenDict
 from jaxtyping import Array, Bool, Float
 
 from archs.layers.activation import ACTIVATIONS, Activation
-from archs.layers.attention import MultiHeadAttention
+from archs.layers.attention import MultiHeadAttention, kernel_init
 from archs.layers.fields import Dtype
 
 
@@ -20,6 +20,7 @@ class FeedForward(nn.Module):
         mlp_size: F, the inner width.
         activation: f.
         dropout_rate: Share of inner units dropped in training.
+        init_std, output_init_std: As in `MultiHeadAttention`, of W₁ and W₂.
         dtype: Type of the computation.
         param_dtype: Type of the parameters.
     """
@@ -27,19 +28,18 @@ class FeedForward(nn.Module):
     mlp_size: int
     activation: Activation = "gelu"
     dropout_rate: float = 0.0
+    init_std: float | None = None
+    output_init_std: float | None = None
     dtype: Dtype = "float32"
     param_dtype: Dtype = "float32"
 
     @nn.compact
     def __call__(self, x: Float[Array, "B T D"], *, train: bool = False) -> Float[Array, "B T D"]:
-        options: dict[str, Any] = {
-            "kernel_init": nn.initializers.xavier_uniform(),
-            "dtype": self.dtype,
-            "param_dtype": self.param_dtype,
-        }
-        inner = ACTIVATIONS[self.activation](nn.Dense(self.mlp_size, **options, name="inner")(x))
-        inner = nn.Dropout(self.dropout_rate, deterministic=not train)(inner)
-        return nn.Dense(x.shape[-1], **options, name="outer")(inner)
+        dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        first, second = kernel_init(self.init_std), kernel_init(self.output_init_std)
+        inner = nn.Dense(self.mlp_size, kernel_init=first, **dtypes, name="inner")(x)
+        inner = nn.Dropout(self.dropout_rate, deterministic=not train)(ACTIVATIONS[self.activation](inner))
+        return nn.Dense(x.shape[-1], kernel_init=second, **dtypes, name="outer")(inner)
 
 
 class Block(nn.Module):
@@ -57,6 +57,8 @@ class Block(nn.Module):
         dropout_rate: Share dropped of each branch in training.
         inner_dropout_rate: Share dropped of the perceptron's inner units; None is `dropout_rate`.
         norm_epsilon: Added to the variance in layer normalisation.
+        init_std, output_init_std: Deviations of kernels at the start, the latter of the last one of each branch; None
+            is Glorot's uniform distribution.
         mixer, mixer_kwargs: How self-attention mixes values; see `archs.layers.mixers`.
         dtype: Type of the computation.
         param_dtype: Type of the parameters.
@@ -72,6 +74,8 @@ class Block(nn.Module):
     dropout_rate: float = 0.0
     inner_dropout_rate: float | None = None
     norm_epsilon: float = 1e-6
+    init_std: float | None = None
+    output_init_std: float | None = None
     mixer: str = "dense"
     mixer_kwargs: Mapping[str, Any] = field(default_factory=FrozenDict)
     dtype: Dtype = "float32"
@@ -96,6 +100,8 @@ class Block(nn.Module):
             "num_heads": self.num_heads,
             "key_size": self.key_size,
             "use_bias": self.use_bias,
+            "init_std": self.init_std,
+            "output_init_std": self.output_init_std,
             **dtypes,
         }
         modes: dict[str, Any] = {"decode": decode, "train": train}
@@ -111,5 +117,13 @@ class Block(nn.Module):
             cross_attention = MultiHeadAttention(**heads, name="cross_attention")
             x = branch(x, "cross_attention", lambda x: cross_attention(x, memory, mask=memory_mask, **modes))
         inner_rate = self.dropout_rate if self.inner_dropout_rate is None else self.inner_dropout_rate
-        mlp = FeedForward(self.mlp_size, self.activation, inner_rate, **dtypes, name="mlp")
+        mlp = FeedForward(
+            mlp_size=self.mlp_size,
+            activation=self.activation,
+            dropout_rate=inner_rate,
+            init_std=self.init_std,
+            output_init_std=self.output_init_std,
+            **dtypes,
+            name="mlp",
+        )
         return branch(x, "mlp", lambda x: mlp(x, train=train))

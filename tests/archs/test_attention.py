@@ -261,3 +261,11 @@ def test_a_mixer_that_cannot_is_refused(what, monkeypatch):
     given = {"mask": {"mask": MASK}, "causal": {"causal": True}, "cross": {"memory": MEMORY}, "cache": {"decode": True}}
     with pytest.raises(ValueError, match=f"mixer dense: cannot honour '{what}'; mixers that can: "):
         jax.eval_shape(functools.partial(MultiHeadAttention(num_heads=2).init, **given[what]), jax.random.key(0), X)
+
+
+def test_kernels_start_with_the_deviations_asked_for():
+    block = Block(num_heads=4, mlp_size=256, init_std=0.02, output_init_std=0.01)
+    params = jax.jit(block.init)(jax.random.key(0), jnp.zeros((1, 2, 128)))["params"]
+    deviations = {f"{a}/{b}": float(np.std(w["kernel"])) for a in ("attention", "mlp") for b, w in params[a].items()}
+    expected = {name: 0.01 if name in ("attention/output", "mlp/outer") else 0.02 for name in deviations}
+    assert len(expected) == 6 and deviations == pytest.approx(expected, rel=0.05)
