@@ -43,7 +43,9 @@ def test_train_imports_no_config():
         assert "configs" not in imports(file), file
 
 
-@pytest.mark.parametrize("library, owner", [("orbax", "checkpoint.py"), ("tensorflow_datasets", "tfds.py")])
+@pytest.mark.parametrize(
+    "library, owner", [("orbax", "checkpoint.py"), ("tensorflow_datasets", "tfds.py"), ("safetensors", "folder.py")]
+)
 def test_a_library_has_one_owner(library, owner):
     assert [file.name for file in files("train") if library in imports(file)] == [owner]
 

@@ -32,6 +32,8 @@ class Run:
         log_every: updates between two lines of the log, which holds their mean metrics.
         matmul_precision: of float32 matrix products; "highest" is full float32 on every device.
         writers: where numbers go besides the console and `metrics.jsonl`.
+        init_from: a Hugging Face folder (config.json and safetensors) whose weights the run starts from.
+        init_head: whether the head is read from that folder too ("load"), or starts at random ("new").
     """
 
     steps: int
@@ -39,11 +41,15 @@ class Run:
     log_every: int = 50
     matmul_precision: Literal["default", "high", "highest"] = "highest"
     writers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    init_from: str | None = None
+    init_head: Literal["load", "new"] = "load"
 
     def __post_init__(self) -> None:
         for field, least in (("steps", 1), ("seed", 0), ("log_every", 1)):
             if not least <= getattr(self, field) < 2**31:
                 raise UserError(f"config.{field}: {getattr(self, field)} is out of range, from {least} to 2^31 - 1.")
+        if self.init_head == "new" and self.init_from is None:
+            raise UserError("config.init_head: 'new' would do nothing without config.init_from; all weights are new.")
 
 
 @dataclasses.dataclass(frozen=True)

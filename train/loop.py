@@ -16,7 +16,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from train import config as configs
-from train import evaluators, provenance, writers
+from train import evaluators, pretrained, provenance, writers
 from train import mesh as meshes
 from train import workdir as workdirs
 from train.checkpoint import Checkpoints
@@ -26,7 +26,7 @@ from train.experiment import Experiment, build
 from train.meter import Meter
 from train.profile import Profile
 from train.signals import Signals
-from train.step import CompiledSteps, TrainState, compile_steps
+from train.step import CompiledSteps, TrainState, abstract_state, compile_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +79,7 @@ def train(
     _refuse_other_run(folder, config)
     if (result := finished(folder, config)) is not None:
         return result
+    _check_start(folder, experiment)
     _describe_run(folder, experiment)
     with jax.set_mesh(mesh), jax.default_matmul_precision(experiment.run.matmul_precision):
         return _Training(experiment, mesh, folder, writer, profile).run()
@@ -125,7 +126,7 @@ class _Training:
         with Signals() as self.signals, Checkpoints(self.folder, options, self.config) as self.checkpoints:
             state = self.checkpoints.restore(self.compiled.abstract_state)
             if state is None:
-                state = self.compiled.init(self.experiment.run.seed)
+                state = self._start()
             done = int(state.step)
             self._recall_evaluations(done)
             with writers.Writers(self._writers(done)) as self.writer:
@@ -133,6 +134,17 @@ class _Training:
                 with Profile(self.folder, self.profile) as self.profiler:
                     self._advance(state, done)
         return self._finish()
+
+    def _start(self) -> TrainState:
+        """The state before the first update."""
+        run = self.experiment.run
+        state = self.compiled.init(run.seed)
+        if run.init_from is None:
+            return state
+        variables = {"params": state.params, **state.model_state}
+        del state  # before there is another
+        loaded = pretrained.load(run.init_from, self.experiment.model, variables, run.init_head)
+        return self.compiled.start(run.seed, loaded)
 
     def _writers(self, done: int) -> list[writers.Writer]:
         if jax.process_index() != 0:
@@ -227,6 +239,15 @@ def _refuse_other_run(folder: epath.Path, config: ConfigDict) -> None:
         )
 
 
+def _check_start(folder: epath.Path, experiment: Experiment) -> None:
+    """Refuses weights that do not fit, before a new run leaves anything in its folder."""
+    run = experiment.run
+    if run.init_from is None or (folder / "provenance.json").exists():
+        return
+    state = abstract_state(experiment.recipe, experiment.spec)
+    pretrained.check(run.init_from, experiment.model, {"params": state.params, **state.model_state}, run.init_head)
+
+
 def _describe_run(folder: epath.Path, experiment: Experiment) -> None:
     """Writes what the run is and where it runs; a run that goes on elsewhere keeps its first origin."""
     run = experiment.run
@@ -241,5 +262,7 @@ def _describe_run(folder: epath.Path, experiment: Experiment) -> None:
     if file.exists():
         first = json.loads(file.read_text())
         origin = {**first, "resumed": [*first.get("resumed", []), origin]}
+    elif run.init_from is not None:
+        origin["init_from"] = pretrained.describe(run.init_from)
     workdirs.write_json(folder / "config.json", configs.to_json(experiment.config))
     workdirs.write_json(file, origin)

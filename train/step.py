@@ -73,14 +73,19 @@ def init(recipe: Recipe, seed: UInt32[Array, ""], inputs: Mapping[str, Any]) -> 
     """A fresh state; `inputs` decide shapes only."""
     key = jax.random.fold_in(jax.random.key(seed), INIT)
     variables = dict(recipe.model.init(key, **inputs, train=False))
-    params = variables.pop("params")
     variables.pop("intermediates", None)
     variables.pop(objectives.AUXILIARY, None)
+    return start(recipe, seed, variables)
+
+
+def start(recipe: Recipe, seed: UInt32[Array, ""], variables: Mapping[str, PyTree]) -> TrainState:
+    """A state before its first update, of a model with these variables."""
+    params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         seed=seed,
         params=params,
-        model_state=variables,
+        model_state={collection: values for collection, values in variables.items() if collection != "params"},
         opt_state=recipe.transformation.init(params),
         # A copy: donated buffers must not be shared.
         ema_params=None if recipe.optimizer.ema_decay is None else jax.tree.map(jnp.copy, params),
@@ -204,12 +209,14 @@ class CompiledSteps:
 
     Attributes:
         init: seed -> state, each array born in its sharding.
+        start: seed, variables of the model, which are donated -> state.
         train: state, batch -> state, metrics; the given state is donated.
         evaluate: state, batch -> metrics.
         abstract_state: shapes, types and shardings of a state.
     """
 
     init: Callable[[int], TrainState]
+    start: Callable[[int, Mapping[str, PyTree]], TrainState]
     train: Callable[[TrainState, Mapping[str, Array]], tuple[TrainState, objectives.Metrics]]
     evaluate: Callable[[TrainState, Mapping[str, Array]], objectives.Metrics]
     abstract_state: TrainState
@@ -242,13 +249,12 @@ def _compile_steps(recipe: Recipe, mesh: Mesh, spec: Spec) -> CompiledSteps:
     shardings = meshes.state_shardings(mesh, shapes)
     everywhere = meshes.replicated(mesh)
     gather = functools.partial(meshes.gather_for_use, mesh)
-    start = jax.jit(
-        functools.partial(_init_from_spec, recipe, dict(spec)),
-        out_shardings=shardings,
-        compiler_options=_quick_compilation(mesh),
-    )
+    once = {"out_shardings": shardings, "compiler_options": _quick_compilation(mesh)}
+    fresh = jax.jit(functools.partial(_init_from_spec, recipe, dict(spec)), **once)
+    given = jax.jit(functools.partial(start, recipe), donate_argnums=1, **once)
     return CompiledSteps(
-        init=lambda seed: start(jnp.uint32(seed)),
+        init=lambda seed: fresh(jnp.uint32(seed)),
+        start=lambda seed, variables: given(jnp.uint32(seed), variables),
         train=jax.jit(
             functools.partial(train_step, recipe, gather=gather),
             donate_argnums=0,

@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 GCLOUD = Path(__file__).with_name("gcloud")
-VERBS = ["train", "evaluate", "compare", "inspect", "bench", "test", "setup", "tpu"]
+VERBS = ["train", "evaluate", "export", "compare", "inspect", "bench", "test", "setup", "tpu"]
 TOOLS = ["bash", "cat", "cksum", "cp", "dirname", "env", "git", "gzip", "mkdir", "mktemp"]
 TOOLS += ["mv", "rm", "sed", "sleep", "sort", "tar", "touch", "tr", "xargs"]
 
