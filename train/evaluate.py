@@ -11,12 +11,11 @@ from collections.abc import Sequence
 import jax
 from etils import epath
 
-from train import config as configs
 from train import evaluators, mesh, workdir
 from train.checkpoint import Checkpoints
 from train.commands import Parser, split_overrides
 from train.errors import UserError, run_command
-from train.experiment import build
+from train.experiment import of_run
 from train.step import compile_steps
 
 
@@ -36,14 +35,7 @@ def evaluate(folder: epath.Path, overrides: list[str]) -> dict[str, float]:
     Raises:
         UserError: there is no run or no whole checkpoint, or an override would change what was trained.
     """
-    file = folder / "config.json"
-    if not file.exists():
-        raise UserError(f"{folder} holds no run: there is no config.json.")
-    trained = json.loads(file.read_text())
-    config = configs.from_json(trained, overrides)
-    if changed := configs.differences(trained, configs.to_json(config)):
-        raise UserError(f"only evaluators may be changed, not what was trained: {'; '.join(changed)}")
-    experiment = build(config)
+    experiment = of_run(folder, overrides)
     device_mesh = experiment.mesh_shape.build()
     mesh.check_batch_size(device_mesh, experiment.data.batch_size, 1)
     compiled = compile_steps(experiment.recipe, device_mesh, experiment.spec)

@@ -2,17 +2,20 @@
 
 import dataclasses
 import functools
+import json
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import numpy as np
+from etils import epath
 from flax.core import FrozenDict
 from ml_collections import ConfigDict
 
 import archs
+from train import config as configs
 from train import objectives, optimizer, plugins
 from train.checkpoint import CheckpointOptions
 from train.config import PROJECT, arguments
@@ -121,6 +124,22 @@ def build(config: ConfigDict) -> Experiment:
     )
     _check_fit(experiment)
     return experiment
+
+
+def of_run(folder: epath.Path, overrides: Sequence[str]) -> Experiment:
+    """The experiment of a run; `overrides` may say where it is read and what is measured of it, not what was trained.
+
+    Raises:
+        UserError: there is no run, or an override would change what was trained.
+    """
+    file = folder / "config.json"
+    if not file.exists():
+        raise UserError(f"{folder} holds no run: there is no config.json.")
+    trained = json.loads(file.read_text())
+    config = configs.from_json(trained, overrides)
+    if changed := configs.differences(trained, configs.to_json(config)):
+        raise UserError(f"what was trained must not be changed: {'; '.join(changed)}")
+    return build(config)
 
 
 def _build_data(section: ConfigDict) -> Data:

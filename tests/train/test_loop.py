@@ -190,7 +190,7 @@ def test_evaluation_refuses_what_was_not_trained(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
         evaluate.evaluate(epath.Path(tmp_path / "none"), [])
     loop.train(small(), tmp_path)
-    with pytest.raises(UserError, match="only evaluators may be changed.*model.activation"):
+    with pytest.raises(UserError, match="what was trained must not be changed.*model.activation"):
         evaluate.evaluate(epath.Path(tmp_path), ["model.activation=tanh"])
 
 

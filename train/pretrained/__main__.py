@@ -5,7 +5,6 @@ parameters, of the averages, which are what is evaluated. `transformers` loads i
 Fields that decide where the run is read, not what it is, may be changed (--config.mesh.data=1).
 """
 
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -15,12 +14,11 @@ import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
-from train import config as configs
 from train import mesh, pretrained, workdir
 from train.checkpoint import Checkpoints
 from train.commands import Parser, split_overrides
 from train.errors import UserError, run_command
-from train.experiment import Experiment, build
+from train.experiment import Experiment, of_run
 from train.pretrained import folder as folders
 from train.step import TrainState, compile_steps
 
@@ -45,14 +43,7 @@ def restore(folder: epath.Path, overrides: list[str]) -> tuple[Experiment, Train
     Raises:
         UserError: there is no run or no whole checkpoint, or an override would change what was trained.
     """
-    file = folder / "config.json"
-    if not file.exists():
-        raise UserError(f"{folder} holds no run: there is no config.json.")
-    trained = json.loads(file.read_text())
-    config = configs.from_json(trained, overrides)
-    if changed := configs.differences(trained, configs.to_json(config)):
-        raise UserError(f"what was trained must not be changed: {'; '.join(changed)}")
-    experiment = build(config)
+    experiment = of_run(folder, overrides)
     device_mesh = experiment.mesh_shape.build()
     compiled = compile_steps(experiment.recipe, device_mesh, experiment.spec)
     with jax.set_mesh(device_mesh), Checkpoints(folder, experiment.checkpoint, {}, read_only=True) as checkpoints:
