@@ -269,3 +269,15 @@ def test_kernels_start_with_the_deviations_asked_for():
     deviations = {f"{a}/{b}": float(np.std(w["kernel"])) for a in ("attention", "mlp") for b, w in params[a].items()}
     expected = {name: 0.01 if name in ("attention/output", "mlp/outer") else 0.02 for name in deviations}
     assert len(expected) == 6 and deviations == pytest.approx(expected, rel=0.05)
+
+
+def test_a_scanned_stack_is_compiled_as_one_block():
+    """The program does not grow with depth; a looped one does."""
+
+    def size(num_layers, scan_layers):
+        stack = Stack(num_layers, FIELDS, scan_layers=scan_layers)
+        params = jax.eval_shape(stack.init, jax.random.key(0), X, MEMORY)
+        gradient = jax.grad(lambda params: stack.apply(params, X, MEMORY).sum())
+        return len(jax.jit(gradient).lower(params).as_text())
+
+    assert size(12, True) < 1.05 * size(3, True) and size(12, False) > 3 * size(3, False)
