@@ -268,7 +268,7 @@ def _default_fields(model_class: type[nn.Module], example: Shapes) -> dict[str, 
     """Of what is required: ImageNet's number of classes for images from 64 pixels on, else MNIST's; 30,000 words."""
     classes = 1000 if "image" in example and example["image"].shape[0] >= 64 else 10
     words = ("vocab_size", "source_vocab_size", "target_vocab_size")
-    sizes = {"num_classes": classes, **dict.fromkeys(words, 30_000), "modalities": tuple(example)}
+    sizes = {"num_classes": classes, **dict.fromkeys(words, 30_000)}
     required = {name for name, field in fields_of(model_class).items() if field.is_required}
     return {field: size for field, size in sizes.items() if field in required}
 

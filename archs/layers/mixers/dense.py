@@ -17,6 +17,7 @@ from archs.layers.fields import Dtype
 
 Offset = Int[Array, ""] | int
 CHUNK = 256  # queries, and keys, of one step of the chunked kernel
+LONG = 1024  # positions beyond which the matrix of weights is what fills memory
 
 
 def visible_keys(
@@ -110,7 +111,7 @@ class Mixer(nn.Module):
         dropout_rate: Share of attention weights dropped in training; None leaves it to the model, where it drops them.
         kernel: "plain" is the formula; "chunked" needs memory linear in length on any device; "fused" is
             `jax.nn.dot_product_attention`, which is cuDNN's flash attention on NVIDIA GPUs in half precision. "auto"
-            is "fused" there, and elsewhere "chunked" for sequences longer than a chunk.
+            is "fused" there, and elsewhere "chunked" for sequences longer than 1,024.
         dtype, param_dtype: Not used: the values decide, and there are no parameters.
     """
 
@@ -157,4 +158,4 @@ class Mixer(nn.Module):
         fits = q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] == v.shape[-1] <= 128 and q.shape[-1] % 8 == 0
         if jax.default_backend() == "gpu" and fits and q.shape[1] % 2 == k.shape[1] % 2 == 0:
             return "fused"
-        return "chunked" if max(q.shape[1], k.shape[1]) > CHUNK else "plain"
+        return "chunked" if max(q.shape[1], k.shape[1]) > LONG else "plain"
