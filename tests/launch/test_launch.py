@@ -24,7 +24,7 @@ TOOLS += ["mv", "rm", "sed", "sleep", "sort", "tar", "touch", "tr", "xargs"]
 
 # It answers as an interpreter, an environment or pip would, and writes each call down.
 PYTHON = """#!/usr/bin/env bash
-record() { printf '%q ' "$@" >>"$CALLS"; echo >>"$CALLS"; }
+record() { echo "$(printf '%q ' "$@")" >>"$CALLS"; }  # one write: workers record at the same time
 case "$1 $2" in
   "-c "*version_info*) echo "${STUB_VERSION:-3.11}" ;;
   "-c "*fcntl* | "-c "*subprocess*) exec REAL_PYTHON "$@" ;;
