@@ -35,7 +35,6 @@ class ConvNorm(nn.Module):
         zero_scale: Whether normalisation starts with scale 0, so that a residual branch starts as nothing
             (Goyal et al., 2017, section 5.1).
         kernel_init: Of the convolution; normalisation makes its scale matter to the speed of learning only.
-        momentum: Share of the running statistics that a training step keeps.
         epsilon: Added to the variance.
         dtype: Type of the computation; statistics are at least float32.
         param_dtype: Type of the parameters.
@@ -49,7 +48,6 @@ class ConvNorm(nn.Module):
     use_bias: bool = False
     zero_scale: bool = False
     kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
-    momentum: float = 0.9
     epsilon: float = 1e-5
     dtype: Dtype = "float32"
     param_dtype: Dtype = "float32"
@@ -69,7 +67,7 @@ class ConvNorm(nn.Module):
         )(x)
         x = nn.BatchNorm(
             use_running_average=not train,
-            momentum=self.momentum,
+            momentum=0.9,
             epsilon=self.epsilon,
             scale_init=nn.initializers.zeros if self.zero_scale else nn.initializers.ones,
             **dtypes,

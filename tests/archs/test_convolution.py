@@ -60,7 +60,7 @@ def test_scale_starts_as_one_or_zero(zero_scale):
 
 
 def test_training_normalises_and_keeps_a_share_of_the_statistics():
-    layer = ConvNorm(4, (3, 3), activation=None, momentum=0.75, epsilon=1e-3)
+    layer = ConvNorm(4, (3, 3), activation=None, epsilon=1e-3)
     variables = jax.jit(layer.init)(jax.random.key(0), IMAGE)
     kernel = variables["params"]["conv"]["kernel"]
     x = jax.lax.conv_general_dilated(IMAGE, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -69,8 +69,8 @@ def test_training_normalises_and_keeps_a_share_of_the_statistics():
     outputs, updated = jax.jit(lambda v, x: layer.apply(v, x, train=True, mutable=["batch_stats"]))(variables, IMAGE)
     np.testing.assert_allclose(outputs, (x - mean) / np.sqrt(variance + 1e-3), rtol=1e-4, atol=1e-5)
     statistics = updated["batch_stats"]["norm"]
-    np.testing.assert_allclose(statistics["mean"], 0.25 * mean.ravel(), rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(statistics["var"], 0.75 + 0.25 * variance.ravel(), rtol=1e-4)
+    np.testing.assert_allclose(statistics["mean"], 0.1 * mean.ravel(), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(statistics["var"], 0.9 + 0.1 * variance.ravel(), rtol=1e-4)
 
 
 def test_normalisation_takes_the_bias_away_again(random_variables):
