@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from archs.layers import mixers
 from archs.layers.activation import ACTIVATIONS, Activation
-from archs.layers.fields import Dtype
+from archs.layers.fields import Dtype, refuse
 from archs.layers.head import Head
 from archs.layers.positions import Positions
 from archs.layers.stack import Remat, Stack
@@ -176,9 +176,7 @@ class Model(nn.Module):
                 self.next_sentence and self.head != "masked_language_model"
             ),
         }
-        for problem, found in problems.items():
-            if found:
-                raise ValueError(f"bert: {problem}")
+        refuse("bert", problems)
 
 
 def sizes(hidden_size: int, num_layers: int) -> dict[str, Any]:

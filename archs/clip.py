@@ -20,7 +20,7 @@ from jax import numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from archs import resnet, vit
-from archs.layers.fields import Dtype
+from archs.layers.fields import Dtype, refuse
 from archs.layers.mixers import dense
 from archs.layers.positions import Positions
 from archs.layers.stack import Remat, Stack
@@ -266,9 +266,7 @@ class Model(nn.Module):
                 for tower, width in widths.items()
             },
         }
-        for problem, found in problems.items():
-            if found:
-                raise ValueError(f"clip: {problem}")
+        refuse("clip", problems)
 
     def __call__(
         self,

@@ -17,7 +17,7 @@ from jax import numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from archs.layers.activation import Activation
-from archs.layers.fields import Dtype, choose
+from archs.layers.fields import Dtype, choose, refuse
 from archs.layers.head import Head
 from archs.layers.positions import Positions
 from archs.layers.stack import Remat, Stack
@@ -307,9 +307,7 @@ class Model(nn.Module):
             is_needed = bool(needed_by & set(self.modalities))
             problems[f"{size} is missing; the modality {users} needs it"] = is_needed and not is_given
             problems[f"{size} goes with the modality {users} only; leave it out"] = is_given and not is_needed
-        for problem, found in problems.items():
-            if found:
-                raise ValueError(f"fusion: {problem}")
+        refuse("fusion", problems)
 
     def check_inputs(self, given: Mapping[str, Array], masks: Mapping[str, Array]) -> None:
         """Raises ValueError if the inputs are not what the fields say, or do not divide into tokens."""
@@ -339,9 +337,7 @@ class Model(nn.Module):
             problems[f"{name} is {whole}, which {size}={divisor} does not divide; cut or pad it"] = any(
                 length % divisor for length in lengths
             )
-        for problem, found in problems.items():
-            if found:
-                raise ValueError(f"fusion: {problem}")
+        refuse("fusion", problems)
 
 
 PAIR = {"modalities": ("image", "audio"), "patch_size": 7, "frame_size": 100}

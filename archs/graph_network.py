@@ -21,7 +21,7 @@ from jax import numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from archs.layers.activation import ACTIVATIONS, Activation
-from archs.layers.fields import Dtype
+from archs.layers.fields import Dtype, refuse
 from archs.layers.head import Head
 
 Aggregation = Literal["sum", "mean", "max"]
@@ -431,9 +431,7 @@ class Model(nn.Module):
                 wrong
             ),
         }
-        for problem, found in problems.items():
-            if found:
-                raise ValueError(f"graph_network: {problem}")
+        refuse("graph_network", problems)
 
 
 VARIANTS: dict[str, dict[str, Any]] = {

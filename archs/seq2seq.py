@@ -14,7 +14,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from archs.layers.fields import Dtype
+from archs.layers.fields import Dtype, refuse
 from archs.layers.head import Head
 from archs.layers.recurrent import CELLS, Cell, GRUCell, RecurrentStack, State
 
@@ -275,9 +275,7 @@ class Model(nn.Module):
                 not 0 <= self.start_token < self.target_vocab_size
             ),
         }
-        for problem, found in problems.items():
-            if found:
-                raise ValueError(f"seq2seq: {problem}")
+        refuse("seq2seq", problems)
 
     def __call__(
         self,

@@ -18,7 +18,7 @@ from jax import numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from archs.layers.activation import Activation
-from archs.layers.fields import Dtype
+from archs.layers.fields import Dtype, refuse
 from archs.layers.head import Head
 from archs.layers.positions import Positions
 from archs.layers.stack import Remat, Stack
@@ -124,9 +124,7 @@ class Model(nn.Module):
                 not 0 <= self.start_token < self.target_vocab_size
             ),
         }
-        for problem, found in problems.items():
-            if found:
-                raise ValueError(f"transformer: {problem}")
+        refuse("transformer", problems)
 
     def __call__(
         self,

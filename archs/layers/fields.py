@@ -33,6 +33,13 @@ def choose(what: str, given: Any, allowed: Iterable[Any]) -> Any:
     raise ValueError(f"{what} {given!r} is unknown; {hint}allowed: {listed}")
 
 
+def refuse(owner: str, problems: Mapping[str, bool]) -> None:
+    """Raises ValueError for the first problem that is found: its key, after the name of its owner."""
+    for problem, is_found in problems.items():
+        if is_found:
+            raise ValueError(f"{owner}: {problem}")
+
+
 def construct(owner: str, cls: type[T], fields: Mapping[str, Any], **unchecked: Any) -> T:
     """Calls a dataclass or Linen module with `fields`, checked first; `owner` begins every error message.
 

@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from archs.layers.fields import Dtype
+from archs.layers.fields import Dtype, refuse
 from archs.layers.mixers import dense
 
 
@@ -104,9 +104,7 @@ class Mixer(nn.Module):
             ),
             f"rank is {self.rank}; allowed: at least 1, or None for 8": self.rank is not None and self.rank < 1,
         }
-        for problem, found in problems.items():
-            if found:
-                raise ValueError(f"mixer synthesizer: {problem}")
+        refuse("mixer synthesizer", problems)
 
     @staticmethod
     def products(q: Float[Array, "B T H K"], k: Float[Array, "B T H K"]) -> Float[Array, "B H T T"]:
