@@ -64,8 +64,8 @@ def test_equal_to_hugging_face(num_blocks, num_random_blocks, masked, monkeypatc
     (peer_outputs * torch.tensor(weights)).sum().backward()
 
     drawn = drawn_by(peer, length)
-    monkeypatch.setattr(bigbird, "random_blocks", lambda *_: drawn)
-    fields = {"block_size": SIZE, "num_random_blocks": num_random_blocks}
+    monkeypatch.setattr(bigbird, "random_plan", lambda *_: drawn)
+    fields = {"block_size": SIZE, "random_blocks": num_random_blocks}
     attention = MultiHeadAttention(HEADS, mixer="bigbird", mixer_kwargs=fields)
     params = jax.tree.map(jnp.asarray, from_torch(peer, output, lambda p: p.detach().numpy()))
 

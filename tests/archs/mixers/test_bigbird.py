@@ -15,7 +15,7 @@ RNG = np.random.default_rng(0)
 LENGTH = 31
 Q, K, V, WEIGHTS = (jnp.asarray(RNG.normal(size=(2, LENGTH, 2, 4)), jnp.float32) for _ in range(4))
 MASK = jnp.asarray(np.arange(LENGTH)[None] < np.array([[31], [21]]))
-FIELDS = {"block_size": 3, "num_random_blocks": 2}  # 11 blocks, the last of them not full
+FIELDS = {"block_size": 3, "random_blocks": 2}  # 11 blocks, the last of them not full
 
 
 def build(**fields):
@@ -35,16 +35,16 @@ def value_and_gradients(attend, mask):
 
 def plan_of(num_blocks, num_heads, **fields):
     mix = build(**fields)
-    fixed = bigbird.fixed_blocks(num_blocks, mix.num_global_blocks, mix.num_window_blocks)
-    return fixed, bigbird.random_blocks(fixed, num_blocks, num_heads, mix.num_random_blocks, mix.seed)
+    fixed = bigbird.fixed_plan(num_blocks, mix.global_blocks, mix.window_blocks)
+    return fixed, bigbird.random_plan(fixed, num_blocks, num_heads, mix.random_blocks, mix.seed)
 
 
-def seen_by_definition(num_global_blocks, num_window_blocks, chosen):
+def seen_by_definition(global_blocks, window_blocks, chosen):
     """Which blocks each block sees in each head, as a matrix; the random blocks are given."""
     blocks = np.arange(11)
-    start, end = (num_global_blocks + 1) // 2, num_global_blocks // 2
+    start, end = (global_blocks + 1) // 2, global_blocks // 2
     is_global = (blocks < start) | (blocks >= 11 - end)
-    near = abs(blocks[:, None] - blocks[None]) <= num_window_blocks // 2
+    near = 2 * abs(blocks[:, None] - blocks[None]) < window_blocks
     seen = np.repeat((is_global[:, None] | is_global[None] | near)[None], 2, axis=0)
     for head in range(2):
         for row, others in enumerate(chosen[head]):
@@ -53,19 +53,34 @@ def seen_by_definition(num_global_blocks, num_window_blocks, chosen):
 
 
 @pytest.mark.parametrize(
-    "num_global_blocks, num_window_blocks, masked", [(2, 3, False), (2, 3, True), (3, 1, True), (1, 5, True)]
+    "global_blocks, window_blocks, random_blocks, masked",
+    [
+        (2, 3, 2, False),
+        (2, 3, 2, True),
+        (3, 1, 2, True),
+        (1, 5, 2, True),
+        (0, 0, 2, True),  # R of the paper's Table 1
+        (0, 3, 0, True),  # W
+        (0, 3, 2, True),  # R + W
+        (2, 0, 0, True),
+        (2, 0, 2, True),
+        (2, 3, 0, True),
+    ],
 )
-def test_gathered_blocks_change_nothing(num_global_blocks, num_window_blocks, masked):
-    """Outputs and gradients are those of the whole matrix."""
+def test_gathered_blocks_change_nothing(global_blocks, window_blocks, random_blocks, masked):
+    """Outputs and gradients are those of the whole matrix, and zero where no key is seen."""
     mask = MASK if masked else None
-    fields = {"num_global_blocks": num_global_blocks, "num_window_blocks": num_window_blocks}
-    seen = seen_by_definition(*fields.values(), plan_of(11, 2, **fields)[1])
+    fields = {"global_blocks": global_blocks, "window_blocks": window_blocks, "random_blocks": random_blocks}
+    seen = seen_by_definition(global_blocks, window_blocks, plan_of(11, 2, **fields)[1])
     visible = jnp.asarray(seen.repeat(3, axis=1).repeat(3, axis=2)[:, :LENGTH, :LENGTH])
 
     def whole(q, k, v):
         real = dense.visible_keys(LENGTH, LENGTH, mask, causal=False)
-        heads = [slice(head, head + 1) for head in range(2)]
-        parts = [dense.plain(*(x[:, :, h] for x in (q, k, v)), real & visible[None, h]) for h in heads]
+        parts = []
+        for head in range(2):
+            keys = real & visible[None, head : head + 1]
+            mixed = dense.plain(*(x[:, :, head : head + 1] for x in (q, k, v)), keys)
+            parts.append(jnp.where(keys.any(-1)[:, 0, :, None, None], mixed, 0))
         return jnp.concatenate(parts, axis=2)
 
     mix = functools.partial(build(**fields).apply, {}, mask=mask)
@@ -73,15 +88,37 @@ def test_gathered_blocks_change_nothing(num_global_blocks, num_window_blocks, ma
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), actual, expected)
 
 
+def test_a_window_alone_is_attention_within_neighbouring_blocks():
+    outputs = jax.jit(build(global_blocks=0, random_blocks=0).apply)({}, Q, K, V)
+    for block in range(11):
+        rows, keys = slice(3 * block, 3 * block + 3), slice(max(3 * block - 3, 0), 3 * block + 6)
+        scores = np.einsum("bthk,bshk->bhts", Q[:, rows], K[:, keys]) / 2
+        weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+        expected = np.einsum("bhts,bshv->bthv", weights, V[:, keys])
+        np.testing.assert_allclose(outputs[:, rows], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_query_whose_random_blocks_are_padding_gets_zero():
+    fields = {"global_blocks": 0, "window_blocks": 0, "random_blocks": 1}
+    chosen = plan_of(11, 2, **fields)[1][:, :, 0]  # [head, block]; 7 blocks of the second row are real
+    outputs = jax.jit(build(**fields).apply)({}, Q, K, V, mask=MASK)[1, :21].reshape(7, 3, 2, 4)
+    is_zero = np.all(np.asarray(outputs) == 0, axis=(1, 3))
+    np.testing.assert_array_equal(is_zero.T, chosen[:, :7] >= 7)
+    assert is_zero.any() and not is_zero.all()
+
+
 @pytest.mark.parametrize(
     "fields, masked",
     [
-        ({"num_random_blocks": 8}, True),
-        ({"num_random_blocks": 8}, False),
-        ({"num_window_blocks": 21}, True),
-        ({"num_global_blocks": 10}, True),
-        ({"num_global_blocks": 11}, True),
+        ({"random_blocks": 8}, True),
+        ({"random_blocks": 8}, False),
+        ({"window_blocks": 21}, True),
+        ({"global_blocks": 10}, True),
+        ({"global_blocks": 11}, True),
         ({"block_size": 64}, True),
+        ({"block_size": 64, "global_blocks": 0, "window_blocks": 0}, True),
+        ({"global_blocks": 0, "window_blocks": 21, "random_blocks": 0}, True),
+        ({"global_blocks": 0, "window_blocks": 0, "random_blocks": 11}, True),
     ],
     ids=str,
 )
@@ -95,7 +132,7 @@ def test_blocks_that_see_everything_are_dense(fields, masked):
 
 
 def test_random_blocks_are_others_and_each_once():
-    fixed, chosen = plan_of(40, 3, num_random_blocks=5)
+    fixed, chosen = plan_of(40, 3, random_blocks=5)
     for head in chosen:
         for always, others in zip(fixed, head, strict=True):
             assert len({*others}) == 5 and not {*others} & {*always} and others.min() >= 0 and others.max() < 40
@@ -111,8 +148,19 @@ def test_random_blocks_are_a_function_of_the_seed():
     assert not np.allclose(apply({}, Q, K, V), jax.jit(build(seed=1).apply)({}, Q, K, V))
 
 
-def test_padding_is_invisible_even_where_it_is_not_a_number():
-    attend = value_and_gradients(functools.partial(build().apply, {}, mask=MASK), MASK)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"global_blocks": 0, "window_blocks": 0},
+        {"global_blocks": 0, "random_blocks": 0},
+        {"global_blocks": 0},
+        {"window_blocks": 0, "random_blocks": 0},
+    ],
+    ids=str,
+)
+def test_padding_is_invisible_even_where_it_is_not_a_number(fields):
+    attend = value_and_gradients(functools.partial(build(**fields).apply, {}, mask=MASK), MASK)
     garbage = [jnp.where(MASK[..., None, None], x, np.nan) for x in (Q, K, V)]
     jax.tree.map(np.testing.assert_array_equal, attend(*garbage), attend(Q, K, V))
 
@@ -132,6 +180,17 @@ def test_work_and_memory_are_linear():
         assert abs(slope - 1) < 0.1
 
 
-def test_window_must_be_odd():
-    with pytest.raises(ValueError, match="mixer bigbird: num_window_blocks is 4; allowed: odd numbers"):
-        build(num_window_blocks=4).apply({}, Q, K, V)
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"window_blocks": 4}, "window_blocks is 4; allowed: odd numbers, for as many blocks before as after, or 0"),
+        ({"random_blocks": -1}, "random_blocks is -1; allowed: at least 0"),
+        (
+            {"global_blocks": 0, "window_blocks": 0, "random_blocks": 0},
+            "global_blocks, window_blocks, random_blocks are all 0, so nothing is seen; raise one of them",
+        ),
+    ],
+)
+def test_numbers_of_blocks_that_make_no_sense_are_refused(fields, message):
+    with pytest.raises(ValueError, match=f"^mixer bigbird: {message}"):
+        build(**fields).apply({}, Q, K, V)
