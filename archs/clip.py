@@ -89,12 +89,13 @@ class AttentionPool(nn.Module):
         batch, _, _, width = x.shape
         places = x.reshape(batch, -1, width)
         places = jnp.concatenate([places.mean(axis=1, keepdims=True), places], axis=1)
-        places = Positions("learned", max_length=places.shape[1], **dtypes, name="positions")(places)
-        project = functools.partial(nn.DenseGeneral, (self.num_heads, width // self.num_heads), **dtypes)
+        places = Positions("learned", places.shape[1], init_std=width**-0.5, **dtypes, name="positions")(places)
+        options: dict[str, Any] = {"kernel_init": nn.initializers.normal(width**-0.5), **dtypes}
+        project = functools.partial(nn.DenseGeneral, (self.num_heads, width // self.num_heads), **options)
         q = project(name="query")(places[:, :1])
         k, v = (project(name=name)(places) for name in ("key", "value"))
         mixed = dense.Mixer(**dtypes, name="mixer")(q, k, v)
-        return nn.DenseGeneral(self.features, axis=(-2, -1), **dtypes, name="output")(mixed)[:, 0]
+        return nn.DenseGeneral(self.features, axis=(-2, -1), **options, name="output")(mixed)[:, 0]
 
 
 class ModifiedResNet(nn.Module):
@@ -152,6 +153,8 @@ class Model(nn.Module):
     """A tower for images and one for texts; each pair of an image and a text gets a logit.
 
     The text tower is a causal Transformer, read at the end token. Inner widths of perceptrons are 4 times the tower's.
+    Class token, positions, projections and the attention pool start with the deviations of OpenAI's code (clip/model.py
+    of openai/CLIP, `initialize_parameters`); all biases start at zero.
 
     Attributes:
         vocab_size: Tokens of the vocabulary.
@@ -208,7 +211,11 @@ class Model(nn.Module):
             "mixer_kwargs": self.mixer_kwargs,
             **dtypes,
         }
-        project = functools.partial(nn.Dense, self.embedding_size, use_bias=False, **dtypes)
+
+        def project(width: int) -> nn.Dense:
+            init = nn.initializers.normal(width**-0.5)
+            return nn.Dense(self.embedding_size, use_bias=False, kernel_init=init, **dtypes)
+
         if self.image_tower == "resnet":
             self.image: Any = ModifiedResNet(
                 features=self.embedding_size,
@@ -227,18 +234,19 @@ class Model(nn.Module):
                 mlp_size=4 * self.image_hidden_size,
                 patch_bias=False,
                 embedding_norm=True,
+                initialization="clip",
                 scan_layers=self.scan_layers,
                 remat=self.remat,
                 **block,
             )
-            self.image_projection = project()
+            self.image_projection = project(self.image_hidden_size)
         sizes = {"num_heads": self.text_hidden_size // self.head_size, "mlp_size": 4 * self.text_hidden_size}
         init = nn.initializers.normal(0.02)
         self.text_embedding = nn.Embed(self.vocab_size, self.text_hidden_size, embedding_init=init, **dtypes)
-        self.text_positions = Positions("learned", self.max_length, **dtypes)
+        self.text_positions = Positions("learned", self.max_length, init_std=0.01, **dtypes)
         self.text_blocks = Stack(self.num_text_layers, FrozenDict({**block, **sizes}), self.scan_layers, self.remat)
         self.text_norm = nn.LayerNorm(epsilon=EPSILON, **dtypes)
-        self.text_projection = project()
+        self.text_projection = project(self.text_hidden_size)
         self.dropout = nn.Dropout(self.dropout_rate)
         temperature = nn.initializers.constant(math.log(1 / 0.07))
         self.log_scale = self.param("log_scale", temperature, (), self.param_dtype)

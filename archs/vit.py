@@ -39,6 +39,8 @@ class Model(nn.Module):
         positions: Learned, as in the paper; sinusoidal over the patches in row order; or none, which leaves a
             set.
         embedding_norm: Whether tokens are normalised before the first block, as in CLIP (Radford et al., 2021).
+        initialization: Deviations at the start. With "vit" 0.02 of class token and positions, and 1/√n of the map from
+            the n values of a patch; with "clip", as in OpenAI's code, 1/√D and 1/√(3n).
         norm: Layer normalisation before each branch, as in the paper, or after each sum.
         activation: Of the perceptrons.
         dropout_rate: Share dropped after the embedding, of each branch and of the perceptrons' inner units,
@@ -63,6 +65,7 @@ class Model(nn.Module):
     pool: Literal["token", "mean"] = "token"
     positions: Literal["learned", "sinusoidal", "none"] = "learned"
     embedding_norm: bool = False
+    initialization: Literal["vit", "clip"] = "vit"
     norm: Literal["pre", "post"] = "pre"
     activation: Activation = "gelu"
     dropout_rate: float = 0.0
@@ -88,14 +91,17 @@ class Model(nn.Module):
             raise ValueError(f"vit: hidden_size={self.hidden_size} is not divisible by num_heads={self.num_heads}")
         dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
 
+        is_clip = self.initialization == "clip"
+        init_std = self.hidden_size**-0.5 if is_clip else 0.02
+        kernel_init: Any = nn.initializers.variance_scaling(1 / 3 if is_clip else 1, "fan_in", "truncated_normal")
         patches = {"strides": patch, "padding": "VALID", "use_bias": self.patch_bias, **dtypes}
-        x = nn.Conv(self.hidden_size, patch, **patches, name="patches")(image)
+        x = nn.Conv(self.hidden_size, patch, kernel_init=kernel_init, **patches, name="patches")(image)
         x = x.reshape(batch, -1, self.hidden_size)
         if self.pool == "token":
-            token = self.param("token", nn.initializers.normal(0.02), (1, 1, self.hidden_size), self.param_dtype)
+            token = self.param("token", nn.initializers.normal(init_std), (1, 1, self.hidden_size), self.param_dtype)
             token = jnp.broadcast_to(token.astype(x.dtype), (batch, 1, self.hidden_size))
             x = jnp.concatenate([token, x], axis=1)
-        x = Positions(self.positions, max_length=x.shape[1], **dtypes, name="positions")(x)
+        x = Positions(self.positions, max_length=x.shape[1], init_std=init_std, **dtypes, name="positions")(x)
         if self.embedding_norm:
             x = nn.LayerNorm(epsilon=self.norm_epsilon, **dtypes, name="embedding_norm")(x)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)

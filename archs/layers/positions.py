@@ -29,12 +29,14 @@ class Positions(nn.Module):
     Attributes:
         kind: A learned vector for each position, the fixed sinusoids of Vaswani et al. (2017), or nothing.
         max_length: Number of learned positions; shorter inputs use the first of them.
+        init_std: Deviation of learned positions at the start.
         dtype: Type of the computation.
         param_dtype: Type of the parameters.
     """
 
     kind: Literal["learned", "sinusoidal", "none"]
     max_length: int
+    init_std: float = 0.02
     dtype: Dtype = "float32"
     param_dtype: Dtype = "float32"
 
@@ -55,7 +57,7 @@ class Positions(nn.Module):
                 f"positions: the input has {length} tokens, and max_length is {self.max_length}; "
                 "shorten the input or raise max_length"
             )
-        init = nn.initializers.normal(0.02)
+        init = nn.initializers.normal(self.init_std)
         embedding = self.param("embedding", init, (self.max_length, width), self.param_dtype)
         chosen = embedding[None, :length] if places is None else embedding[places]
         return x + chosen.astype(self.dtype)

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from jax import numpy as jnp
 
 import archs
@@ -96,6 +97,37 @@ def test_the_temperature_starts_at_seven_hundredths():
     model = archs.build("clip", **CASES["vit"])
     params = jax.jit(model.init)(jax.random.key(0), IMAGE, TOKENS, MASK)["params"]
     np.testing.assert_allclose(jnp.exp(params["log_scale"]), 1 / 0.07, rtol=1e-6)
+
+
+def deviations(module, *inputs):
+    """Of kernels, embeddings and the like at the start, by path."""
+    quickly = {"xla_backend_optimization_level": 0}
+    params = jax.jit(module.init, compiler_options=quickly)(jax.random.key(0), *inputs)["params"]
+    flat = flatten_dict(params, sep="/")
+    return {path: float(np.std(leaf)) for path, leaf in flat.items() if not path.endswith(("bias", "scale"))}
+
+
+def test_towers_start_with_the_deviations_of_the_release():
+    """Those of OpenAI's code (clip/model.py), for images 256 and texts 192 wide."""
+    sizes = {"image_hidden_size": 256, "text_hidden_size": 192, "embedding_size": 128, "head_size": 64}
+    model = archs.build("clip", **{**SMALL, **sizes, "vocab_size": 100, "max_length": 77})
+    found = deviations(model, IMAGE, TOKENS)
+    expected = {
+        "text_embedding/embedding": 0.02,
+        "text_positions/embedding": 0.01,
+        "text_projection/kernel": 192**-0.5,
+        "image/patches/kernel": (3 * 3 * 8 * 8) ** -0.5,
+        "image/token": 256**-0.5,
+        "image/positions/embedding": 256**-0.5,
+        "image_projection/kernel": 256**-0.5,
+    }
+    assert {path: found[path] for path in expected} == pytest.approx(expected, rel=0.1)
+
+
+def test_the_pool_of_the_resnet_starts_with_the_deviations_of_the_release():
+    found = deviations(clip.AttentionPool(num_heads=4, features=64), jnp.zeros((1, 4, 4, 256)))
+    parts = ("positions/embedding", *(f"{name}/kernel" for name in ("query", "key", "value", "output")))
+    assert found == pytest.approx(dict.fromkeys(parts, 256**-0.5), rel=0.05)
 
 
 @pytest.mark.parametrize("scale, limited, rises, falls", [(50, 50, 1, 1), (100.001, 100, 0, 1), (200, 100, 0, 1)])

@@ -9,7 +9,14 @@ import archs
 from archs import vit
 
 CASES = {
-    "token": {"patch_size": 8, "hidden_size": 16, "num_layers": 1, "num_heads": 2, "mlp_size": 32},
+    "token": {
+        "patch_size": 8,
+        "hidden_size": 16,
+        "num_layers": 1,
+        "num_heads": 2,
+        "mlp_size": 32,
+        "initialization": "clip",
+    },
     "mean": {
         "patch_size": 8,
         "hidden_size": 16,
