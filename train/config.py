@@ -31,6 +31,8 @@ SECTIONS = (
     "data",
     "data.source",
     "data.augmentation",
+    "data.tokenizer",
+    "data.layout",
     "optimizer",
     "optimizer.schedule",
     "mesh",
@@ -43,6 +45,12 @@ PROJECT = Path(__file__).resolve().parent.parent
 # change as well.
 FREE_OF_RESULT = ("log_every", "checkpoint", "mesh", "writers", "data.workers", "data.cache", "data.source.data_dir")
 FREE_ON_RESUME = (*FREE_OF_RESULT, "evaluators")
+
+# Sections that may name nothing, with the package of what they name.
+OPTIONAL = (("data.tokenizer", "train.data.tokenizers", "Tokenizer"), ("data.layout", "train.data.layouts", "Layout"))
+
+# Fields of models that the data decide where a config leaves them open.
+FROM_DATA = ("num_classes", "vocab_size", "source_vocab_size", "target_vocab_size")
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -145,7 +153,8 @@ def _targets(config: ConfigDict) -> Iterator[tuple[str, tuple[dict[str, Field], 
         yield "model.mixer_kwargs", (fields_of(mixer, skip=("parent", "name", *types)), ())
     objective = plugins.load("train.objectives", _name(config, "objective"), "Objective", field="config.objective.name")
     yield "objective", ({"name": Field(str)} | fields_of(objective), ())
-    yield "data", (fields_of(data.Data, skip=("source", "augmentation")), ("source", "augmentation"))
+    children = ("source", "augmentation", "tokenizer", "layout")
+    yield "data", (fields_of(data.Data, skip=(*children, "tokenizer_file")), children)
     source = plugins.load("train.data.sources", _name(config, "data.source"), "Source", field="config.data.source.name")
     yield "data.source", ({"name": Field(str)} | fields_of(source), ())
     yield "data.augmentation", ({}, tuple(config.data.augmentation))
@@ -153,6 +162,8 @@ def _targets(config: ConfigDict) -> Iterator[tuple[str, tuple[dict[str, Field], 
         field = f"data.augmentation.{name}"
         augmentation = plugins.load("train.data.augmentations", name, "Augmentation", field=f"config.{field}")
         yield field, (fields_of(augmentation), ())
+    for path, package, attribute in OPTIONAL:
+        yield path, (_optional_fields(_section(config, path).get("name"), path, package, attribute), ())
     yield "optimizer", (optimizer.fields(_name(config, "optimizer")), ("schedule",))
     yield "optimizer.schedule", (optimizer.schedule_fields(config.optimizer.schedule.get("name")), ())
     yield "mesh", (fields_of(MeshShape), ())
@@ -161,6 +172,16 @@ def _targets(config: ConfigDict) -> Iterator[tuple[str, tuple[dict[str, Field], 
     for name in config.evaluators:
         evaluator = plugins.load("train.evaluators", name, "Evaluator", field=f"config.evaluators.{name}")
         yield f"evaluators.{name}", (fields_of(evaluator), ())
+
+
+def _optional_fields(name: str | None, path: str, package: str, attribute: str) -> dict[str, Field]:
+    """Fields of what a section names; only the name where it names nothing."""
+    fields = {"name": Field(str | None, None)}
+    return (
+        fields
+        if name is None
+        else fields | fields_of(plugins.load(package, name, attribute, field=f"config.{path}.name"))
+    )
 
 
 def _model_fields(model: ConfigDict) -> dict[str, Field]:
@@ -174,6 +195,9 @@ def _model_fields(model: ConfigDict) -> dict[str, Field]:
         raise UserError(f"config.model.variant: {name} has no variant {variant!r}; {nearest(variant, variants)}")
     defaults = variants[variant] if variant is not None else {}
     fields = {key: Field(f.type, defaults.get(key, f.default)) for key, f in fields_of(module).items()}
+    for key in FROM_DATA:
+        if key in fields and fields[key].is_required:
+            fields[key] = Field(fields[key].type | None, None)
     return {"name": Field(str), "variant": Field(str | None, None)} | fields
 
 

@@ -18,11 +18,14 @@ import archs
 from train import config as configs
 from train import objectives, optimizer, plugins
 from train.checkpoint import CheckpointOptions
-from train.config import PROJECT, arguments
+from train.config import FROM_DATA, OPTIONAL, PROJECT, arguments
 from train.data import Data
 from train.errors import UserError
+from train.fields import allows, fields_of
 from train.mesh import MeshShape
 from train.step import Recipe, abstract_state, train_step
+
+TOKENIZER = "tokenizer.json"  # In the folder of a run whose data are texts.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,21 +100,26 @@ class Experiment:
         return objectives.model_inputs(self.model, batch)
 
 
-def build(config: ConfigDict) -> Experiment:
+def build(config: ConfigDict, tokenizer_file: epath.Path | None = None) -> Experiment:
     """Builds and checks the parts that a resolved config describes; compiles and allocates nothing.
 
+    Args:
+        config: the resolved config.
+        tokenizer_file: the tokenizer of a run that has begun; None trains one, if the data need one.
     Raises:
         UserError: a part refuses its fields, or the parts do not fit each other.
     """
     run = Run(**{field.name: config[field.name] for field in dataclasses.fields(Run)})
-    model = _explained("config.model", lambda: archs.build(**arguments(config.model, without=())))
+    data = _build_data(config.data, tokenizer_file)
+    objective = _plugin("train.objectives", "Objective", "objective", config.objective)
+    fields = {**arguments(config.model, without=()), **_decided_by_data(config.model, data, objective)}
+    model = _explained("config.model", lambda: archs.build(**fields))
     recipe = Recipe(
         model=model,
-        objective=_plugin("train.objectives", "Objective", "objective", config.objective),
+        objective=objective,
         optimizer=optimizer.build(arguments(config.optimizer, without=())),
         steps=run.steps,
     )
-    data = _build_data(config.data)
     experiment = Experiment(
         config=config,
         run=run,
@@ -139,16 +147,47 @@ def of_run(folder: epath.Path, overrides: Sequence[str]) -> Experiment:
     config = configs.from_json(trained, overrides)
     if changed := configs.differences(trained, configs.to_json(config)):
         raise UserError(f"what was trained must not be changed: {'; '.join(changed)}")
-    return build(config)
+    return build(config, saved_tokenizer(folder))
 
 
-def _build_data(section: ConfigDict) -> Data:
+def saved_tokenizer(folder: epath.Path) -> epath.Path | None:
+    """The tokenizer of the run in `folder`, if it has one."""
+    file = folder / TOKENIZER
+    return file if file.exists() else None
+
+
+def _decided_by_data(section: ConfigDict, data: Data, objective: Any) -> dict[str, int]:
+    """Values of the model's fields that the config leaves to the data.
+
+    Raises:
+        UserError: the model needs one, and the data do not say it.
+    """
+    given = fields_of(archs.model_class(section.name))
+    is_open = [key for key in FROM_DATA if key in given and given[key].is_required and section[key] is None]
+    if not getattr(objective, "reads_classes", False):
+        is_open = [key for key in is_open if key != "num_classes"]  # None gives features
+    sizes = data.sizes() if is_open else {}
+    for key in is_open:
+        if key not in sizes and not allows(given[key].type, None):
+            raise UserError(f"config.model.{key} is required: the data do not say it; set --config.model.{key}=...")
+    return {key: sizes[key] for key in is_open if key in sizes}
+
+
+def _build_data(section: ConfigDict, tokenizer_file: epath.Path | None) -> Data:
     source = _plugin("train.data.sources", "Source", "data.source", section.source)
     augmentation = _plugins("train.data.augmentations", "Augmentation", section.augmentation, "data.augmentation")
+    named = {path.rpartition(".")[2]: (path, *where) for path, *where in OPTIONAL}
+    optional = {
+        key: _plugin(package, attribute, path, section[key])
+        for key, (path, package, attribute) in named.items()
+        if section[key].name is not None
+    }
     return Data(
         source=source,
         augmentation=FrozenDict(augmentation),
-        **arguments(section, without=("source", "augmentation")),
+        **optional,
+        **arguments(section, without=("source", "augmentation", *named)),
+        tokenizer_file=tokenizer_file,
     )
 
 
@@ -213,12 +252,12 @@ def _check_images(experiment: Experiment) -> None:
 
 def _check_classes(experiment: Experiment) -> None:
     """Refuses a model with fewer outputs than the data have classes, or a smaller vocabulary than theirs."""
-    source = experiment.data.source
-    classes = source.num_classes if "label" in experiment.objective.reads else None
-    for field, needed in {"num_classes": classes, **getattr(source, "vocab_sizes", {})}.items():
+    for field, needed in experiment.data.sizes().items():
+        if field == "num_classes" and not getattr(experiment.objective, "reads_classes", False):
+            continue
         given = getattr(experiment.model, field, None)
-        if given and needed and given < needed:
-            what = "classes" if field == "num_classes" else "tokens"
+        if given and given < needed:
+            what = {"num_classes": "classes", "max_length": "tokens in a sequence"}.get(field, "tokens")
             raise UserError(f"config.model.{field}: {given} is too few; the data have {needed} {what}.")
 
 

@@ -22,7 +22,7 @@ from train import workdir as workdirs
 from train.checkpoint import Checkpoints
 from train.data import TrainingBatches, on_devices
 from train.errors import Diverged, Stopped, UserError
-from train.experiment import Experiment, build
+from train.experiment import TOKENIZER, Experiment, build, saved_tokenizer
 from train.meter import Meter
 from train.profile import Profile
 from train.signals import Signals
@@ -59,8 +59,9 @@ def train(
 
     Args:
         config: a resolved config.
-        workdir: a folder, local or in a bucket; it gets config.json, provenance.json, metrics.jsonl, checkpoints/ and,
-            at the end, result.json. If that is there already, nothing is done.
+        workdir: a folder, local or in a bucket; it gets config.json, provenance.json, metrics.jsonl, checkpoints/,
+            tokenizer.json if the data are texts and, at the end, result.json. If that is there already, nothing is
+            done.
         writer: gets every row of the log, besides metrics.jsonl.
         profile: first and last update that a trace in `workdir/profile` covers.
     Raises:
@@ -69,7 +70,7 @@ def train(
         Stopped: SIGTERM or SIGINT; the state is saved.
     """
     folder = workdirs.at(workdir)
-    experiment = build(config)
+    experiment = build(config, saved_tokenizer(folder))
     mesh = experiment.mesh_shape.build()
     meshes.check_batch_size(mesh, experiment.data.batch_size, experiment.recipe.optimizer.accumulate_steps)
     writers.check(experiment.run.writers)
@@ -264,5 +265,8 @@ def _describe_run(folder: epath.Path, experiment: Experiment) -> None:
         origin = {**first, "resumed": [*first.get("resumed", []), origin]}
     elif run.init_from is not None:
         origin["init_from"] = pretrained.describe(run.init_from)
+    vocabulary = experiment.data.vocabulary()
+    if vocabulary is not None and saved_tokenizer(folder) is None:
+        vocabulary.save(folder / TOKENIZER)
     workdirs.write_json(folder / "config.json", configs.to_json(experiment.config))
     workdirs.write_json(file, origin)

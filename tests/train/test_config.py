@@ -161,7 +161,6 @@ MISTAKES = {
         "config.optimizer.learning_rate: -1.0 is out of range",
     ),
     "profile past the end": (["--profile=3:9999"], "ends after the last of 600 steps"),
-    "no classes": (["--config.model.num_classes=None"], "set num_classes"),
     "out of range": (["--config.steps=0"], "config.steps: 0 is out of range"),
     "batch that does not split": (
         ["--config.optimizer.accumulate_steps=3"],

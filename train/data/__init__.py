@@ -1,4 +1,5 @@
-"""From a source to global batches: source -> split -> augmentation -> view -> batch, all on arrays of whole batches.
+"""From a source to global batches, all on arrays of whole batches: source -> split -> layout (of texts, as tokens) ->
+augmentation -> view (of images) -> batch.
 
 What batch a step gets is a function of (seed, step) alone: the rows of step s are positions s*B … s*B+B-1 in an endless
 sequence of shuffled epochs, and augmentation draws its random numbers for the whole batch before a process takes its
@@ -10,15 +11,17 @@ import dataclasses
 import functools
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, Protocol
 
 import jax
 import numpy as np
+from etils import epath
 from flax.core import FrozenDict
 
 from train import mesh as meshes
-from train.data import resize, views
+from train.data import layouts, resize, sequences, views, vocabulary
+from train.data.vocabulary import Tokenizer, Vocabulary
 from train.errors import UserError
 
 Arrays = dict[str, np.ndarray]
@@ -26,6 +29,7 @@ Arrays = dict[str, np.ndarray]
 # Streams of random numbers of one seed.
 SHUFFLE, AUGMENT = 1, 2
 HELD_OUT_SEED = 0  # Which examples are held out for validation never depends on the seed of a run.
+POOL = 50  # Batches among whose examples those of similar length are put together.
 DEVICE_AHEAD = 2  # Batches on their way to the device while one is computed on.
 
 
@@ -35,7 +39,11 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, indices: np.ndarray) -> Arrays:
-        """The examples at `indices` [B], as arrays with a leading dimension B."""
+        """The examples at `indices` [B], as arrays with a leading dimension B.
+
+        Texts are arrays of Python strings, which layouts read and devices never see. An entry `origin` says where an
+        example comes from, such as `train.tsv:17`, for messages.
+        """
         ...
 
 
@@ -52,6 +60,17 @@ class Source(Protocol):
     def splits(self) -> tuple[str, ...]: ...
 
     def split(self, name: str) -> Examples: ...
+
+
+class Layout(Protocol):
+    """How texts become what a model reads; see `train.data.layouts`."""
+
+    @property
+    def texts(self) -> tuple[str, ...]: ...
+
+    def sizes(self, vocabulary: Vocabulary) -> dict[str, int]: ...
+
+    def arrange(self, examples: Any, vocabulary: Vocabulary, split: str) -> Any: ...
 
 
 class Augmentation(Protocol):
@@ -75,8 +94,14 @@ class Data:
         train_fraction: part of the training examples that is used.
         validation_fraction: part of the training split that is held out as the split `validation`.
         augmentation: random changes of training images, by name.
+        tokenizer: how texts are cut into tokens; trained on the texts of the training split.
+        layout: how texts become what the model reads; goes with a tokenizer.
+        length_buckets: lengths, in increasing order, that sequences are padded to, the same for all sequences of a
+            batch: the first that holds them all, else the layout's own. In training, examples of similar length then
+            share a batch. Empty pads all to the layout's length.
         cache: keep decoded examples in memory.
         workers: processes that make batches; 0 uses threads of this one.
+        tokenizer_file: where the tokenizer of a run is, which is read instead of trained.
     """
 
     source: Source
@@ -87,8 +112,12 @@ class Data:
     train_fraction: float = 1.0
     validation_fraction: float = 0.0
     augmentation: Mapping[str, Augmentation] = FrozenDict()
+    tokenizer: Tokenizer | None = None
+    layout: Layout | None = None
+    length_buckets: tuple[int, ...] = ()
     cache: bool = False
     workers: int = 0
+    tokenizer_file: epath.Path | None = None
 
     def __post_init__(self) -> None:
         limits = {"batch_size": 1 <= self.batch_size < 2**31, "workers": self.workers >= 0}
@@ -99,14 +128,48 @@ class Data:
         for field, holds in limits.items():
             if not holds:
                 raise UserError(f"config.data.{field}: {getattr(self, field)} is out of range.")
+        if (self.tokenizer is None) != (self.layout is None):
+            missing = "tokenizer" if self.tokenizer is None else "layout"
+            raise UserError(f"config.data.{missing}.name: is missing; a tokenizer and a layout go together.")
+        if list(self.length_buckets) != sorted(set(self.length_buckets)) or min(self.length_buckets, default=1) < 1:
+            raise UserError(f"config.data.length_buckets: {self.length_buckets} are not increasing numbers from 1 on.")
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - as below.
+    def vocabulary(self) -> Vocabulary | None:
+        """What turns texts into tokens, if there are any: read from the run, or trained on its training split."""
+        if self.tokenizer is None or self.layout is None:
+            return None
+        if self.tokenizer_file is not None:
+            return vocabulary.load(self.tokenizer_file, self.tokenizer.special)
+        examples = self._source_split("train")
+        texts = [text for name in dict.fromkeys(self.layout.texts) for text in layouts.read_texts(examples, name)]
+        return Vocabulary(self.tokenizer.train(texts), self.tokenizer.special)
+
+    def sizes(self) -> dict[str, int]:
+        """What a model must be large enough for, by its fields: classes, tokens, positions."""
+        classes = self.source.num_classes
+        sizes = {} if classes is None else {"num_classes": classes}
+        sizes |= getattr(self.source, "vocab_sizes", {})
+        known = self.vocabulary()
+        return sizes if known is None or self.layout is None else self.layout.sizes(known) | sizes
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - a Data lives as long as the program; a cached split is its point.
     def split(self, name: str) -> Examples:
         """The examples of a split; `train` and `validation` share the source's training split without overlap.
 
         Raises:
-            UserError: there is no such split, or it is empty.
+            UserError: there is no such split, it is empty, or its texts do not fit the layout.
         """
+        examples = self._source_split(name)
+        known = self.vocabulary()
+        if self.layout is not None and known is not None:
+            examples = self.layout.arrange(examples, known, name)
+        if self.length_buckets and not hasattr(examples, "lengths"):
+            raise UserError("config.data.length_buckets: the data have no sequences to pad; leave it out.")
+        return examples
+
+    def _source_split(self, name: str) -> Examples:
+        """A split as its source has it."""
         held_out = self.validation_fraction > 0
         known = self.source.splits() + (("validation",) if held_out else ())
         if name not in known:
@@ -128,6 +191,26 @@ class Data:
             return Subset(whole, np.sort(order[:cut]))
         kept = order[cut : cut + math.ceil(self.train_fraction * (len(whole) - cut))]
         return Subset(whole, np.sort(kept))
+
+    @functools.lru_cache(maxsize=4)  # noqa: B019 - as above.
+    def order(self, seed: int, epoch: int) -> np.ndarray:
+        """The indices of all training examples, in the order of an epoch."""
+        examples: Any = self.split("train")
+        rng = np.random.default_rng((SHUFFLE, seed, epoch))
+        order = rng.permutation(len(examples))
+        if not self.length_buckets:
+            return order
+        longest = np.max(list(examples.lengths.values()), axis=0)
+        return _similar_together(order, longest, self.batch_size, rng)
+
+    def batch(self, examples: Any, indices: np.ndarray, rows: slice) -> Arrays:
+        """The rows `rows` of the global batch of the examples at `indices`, padded as the longest of all needs."""
+        batch = examples[indices[rows]]
+        if not self.length_buckets:
+            return batch
+        lengths = {name: lengths[indices].max() for name, lengths in examples.lengths.items()}
+        widths = [bucket for bucket in self.length_buckets if bucket >= max(lengths.values())]
+        return batch | {name: batch[name][:, : widths[0]] for name in lengths if widths}
 
     def prepare(self, batch: Arrays, view: str | None) -> Arrays:
         """Resizes and permutes images and turns them into `view`; what has no image passes unchanged."""
@@ -164,6 +247,9 @@ class Subset:
 
     def __getitem__(self, indices: np.ndarray) -> Arrays:
         return self.examples[self.chosen[indices]]
+
+    def column(self, name: str) -> np.ndarray:
+        return sequences.column(self.examples, name)[self.chosen]
 
 
 class Cached:
@@ -209,8 +295,9 @@ class TrainingBatches:
     def __getitem__(self, step: int) -> Arrays:
         examples = self.data.split("train")
         size = self.data.batch_size
-        positions = np.arange(step * size, (step + 1) * size)[self.rows]
-        batch = examples[shuffled(self.seed, len(examples), positions)]
+        positions = np.arange(step * size, (step + 1) * size)
+        indices = shuffled(functools.partial(self.data.order, self.seed), len(examples), positions)
+        batch = self.data.batch(examples, indices, self.rows)
         for number, augmentation in enumerate(self.data.augmentation.values()):
             draws = augmentation.draw(np.random.default_rng((AUGMENT, self.seed, step, number)), size)[self.rows]
             batch = batch | {"image": augmentation.apply(batch["image"], draws)}
@@ -237,29 +324,34 @@ class EvaluationBatches:
     def __getitem__(self, number: int) -> Arrays:
         examples = self.data.split(self.split)
         size = self.data.batch_size
-        positions = np.arange(number * size, (number + 1) * size)[self.rows]
+        positions = np.arange(number * size, (number + 1) * size)
         valid = positions < len(examples)
-        batch = examples[np.where(valid, positions, 0)]
+        batch = self.data.batch(examples, np.where(valid, positions, 0), self.rows)
+        valid = valid[self.rows]
         if self.transform is not None:
             augmentation, draw = self.transform
-            draws = np.broadcast_to(draw, (len(positions), *draw.shape))
+            draws = np.broadcast_to(draw, (len(valid), *draw.shape))
             batch = batch | {"image": augmentation.apply(batch["image"], draws)}
         return self.data.prepare(batch, self.view) | {"valid": valid}
 
 
-def shuffled(seed: int, size: int, positions: np.ndarray) -> np.ndarray:
-    """Indices of examples at `positions` of an endless sequence of epochs, each shuffled by (seed, epoch)."""
+def shuffled(order: Callable[[int], np.ndarray], size: int, positions: np.ndarray) -> np.ndarray:
+    """Indices of examples at `positions` of an endless sequence of epochs, each in the `order` of its number."""
     epochs, offsets = np.divmod(positions, size)
     indices = np.empty_like(offsets)
     for epoch in np.unique(epochs):
         in_epoch = epochs == epoch
-        indices[in_epoch] = _permutation(seed, int(epoch), size)[offsets[in_epoch]]
+        indices[in_epoch] = order(int(epoch))[offsets[in_epoch]]
     return indices
 
 
-@functools.lru_cache(maxsize=4)
-def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
-    return np.random.default_rng((SHUFFLE, seed, epoch)).permutation(size)
+def _similar_together(order: np.ndarray, lengths: np.ndarray, batch_size: int, rng: np.random.Generator) -> np.ndarray:
+    """An order of examples in which those of similar length share a batch, and batches come in random order."""
+    pools = np.split(order, np.arange(POOL * batch_size, len(order), POOL * batch_size))
+    ordered = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
+    whole = len(ordered) // batch_size * batch_size
+    batches = rng.permutation(ordered[:whole].reshape(-1, batch_size))
+    return np.concatenate([batches.ravel(), ordered[whole:]])
 
 
 def on_devices(

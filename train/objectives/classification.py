@@ -30,6 +30,7 @@ class Objective:
 
     reads = ("label",)
     measures = ("loss", "accuracy")
+    reads_classes = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:

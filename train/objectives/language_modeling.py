@@ -21,6 +21,7 @@ class Objective:
 
     reads = ("tokens",)
     measures = ("loss", "accuracy")
+    reads_classes = True
 
     def loss(
         self,
