@@ -1,0 +1,39 @@
+"""Which cell remembers two numbers over 100 steps? The adding problem (Hochreiter & Schmidhuber, 1997, section 5.4).
+
+Each step holds a random number and a marker; the target is the sum of the two numbers that are marked, one in each half.
+Always answering 1 has a mean squared error of 1/6. Arguments: gru, lstm, simple (the tanh network of Elman, 1990), all
+with 64 units.
+
+    ./launch.sh compare --config=configs/adding.py --workdir=runs/adding
+
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+VARIANTS = ("gru", "lstm", "simple")
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    # The data are generated: there is no other form of them.
+    name, _ = common.choose_data(argument, VARIANTS, default="gru")
+    model: dict[str, Any] = {"name": "rnn", "variant": name, "hidden_size": 64, "num_classes": 1}
+    return ConfigDict(
+        {
+            "model": model,
+            "objective": {"name": "regression"},
+            "data": {"source": {"name": "adding", "length": 100}, "batch_size": 64},
+            "optimizer": {
+                "name": "adam",
+                "learning_rate": 2e-3,
+                "clip_norm": 1.0,
+                "schedule": {"name": "cosine", "warmup_steps": 100},
+            },
+            "evaluators": {"loss": {"every": 500}},
+            "log_every": 100,
+            "steps": 4000,
+        }
+    )
