@@ -1,8 +1,8 @@
 """Which cell remembers two numbers over 100 steps? The adding problem (Hochreiter & Schmidhuber, 1997, section 5.4).
 
-Each step holds a random number and a marker; the target is the sum of the two numbers that are marked, one in each half.
-Always answering 1 has a mean squared error of 1/6. Arguments: gru, lstm, simple (the tanh network of Elman, 1990), all
-with 64 units.
+Each step holds a random number and a marker; the target is the sum of the two marked numbers, one in each half. Always
+answering 1 has a mean squared error of 1/6. Arguments: gru, lstm, simple (the tanh network of Elman, 1990), all with 64
+units.
 
     ./launch.sh compare --config=configs/adding.py --workdir=runs/adding
 

@@ -6,7 +6,7 @@
 Trained on Tiny Shakespeare (Karpathy, 2015), prepared by TFDS, with the settings that nanoGPT
 (https://github.com/karpathy/nanoGPT) gives for a CPU: 4 layers, 128 wide, a context of 64, 2,000 updates of 12 windows;
 its README reports a validation loss of 1.88 nats. `gpt_large` has its settings for a GPU: 6 layers, 384 wide, a context
-of 256, 5,000 updates of 64 windows, and 1.4697. TFDS splits the text at nanoGPT's place, but cuts the last tenth in two:
+of 256, 5,000 updates of 64 windows, and 1.4697. TFDS cuts the last tenth of the text, nanoGPT's validation, in two:
 validation and test. Arguments: gpt, gpt_large, lstm, gru; `gpt:embedded` reads the documentation of Python instead.
 
 Own text: --config.data.source.name=text --config.data.source.paths="('my.txt',)".
