@@ -12,7 +12,8 @@ Each family of models is one module, most of it data:
     config(model, shapes)      other settings of theirs, from our model and the shapes of its variables
 
 Nothing is changed without a word: our fields and their settings must agree, each of our variables must have its tensor
-there, and each tensor there its variable here, or its name in a table.
+there, and each tensor there its variable here, or its name in a table. Where images are of another size, positions of
+patches are interpolated, and the log says so.
 """
 
 import logging
@@ -27,6 +28,7 @@ from train.errors import UserError
 from train.pretrained.families import check_expressed, family_of, head_of
 from train.pretrained.folder import Folder
 from train.pretrained.matching import InitHead, match
+from train.pretrained.resizing import resize
 from train.pretrained.tables import Head, Shape, resolve
 
 LEARNED = ("params", "batch_stats")  # Collections that a folder holds; others are made anew.
@@ -55,7 +57,7 @@ def load(source: str, model: Any, variables: Variables, init_head: InitHead) -> 
         log.warning("%s: not read, as the model has no such head or starts it anew: %s", source, ", ".join(unread))
     values: dict[str, np.ndarray] = {}
     for tensor, names in found:
-        values |= tensor.to_ours(_read(folder, names))
+        values |= tensor.to_ours(resize(tensor, _read(folder, names), f"{source}: {names[0]}"))
     for path, layers in _by_layer(flat).items():
         if layers[0] in values:
             value = values[path] if path in values else np.stack([values[layer] for layer in layers])

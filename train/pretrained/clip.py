@@ -45,7 +45,7 @@ BODY = (
     Entry(("text_projection.weight",), ("text_projection/kernel",), LINEAR),
     Entry(("vision_model.embeddings.class_embedding",), ("image/token",), Layout("1 1 D -> D")),
     Entry(("vision_model.embeddings.patch_embedding.weight",), ("image/patches/kernel",), CONVOLUTION),
-    Entry(("vision_model.embeddings.position_embedding.weight",), ("image/positions/embedding",), MATRIX),
+    Entry(("vision_model.embeddings.position_embedding.weight",), ("image/positions/embedding",), MATRIX, is_grid=True),
     *norm("vision_model.pre_layrnorm", "image/embedding_norm"),
     *within("vision_model.encoder.layers.{layer}", "image/blocks/layer_{layer}", *LAYER),
     *norm("vision_model.post_layernorm", "image/norm"),

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from train.errors import UserError
 from train.pretrained.families import check_fields, family_in, head_of
 from train.pretrained.folder import FLOATS, Folder
+from train.pretrained.resizing import grids
 from train.pretrained.tables import Shape, Tensor, is_named, resolve
 
 InitHead = Literal["load", "new"]
@@ -85,7 +86,8 @@ def _refuse_misfits(
 
 
 def _fits(folder: Folder, tensor: Tensor, name: str) -> bool:
-    return folder.shapes[name] == tensor.their_shape and folder.types[name] in FLOATS
+    shape = folder.shapes[name]
+    return folder.types[name] in FLOATS and (shape == tensor.their_shape or grids(tensor, shape) is not None)
 
 
 def _describe(folder: Folder, tensor: Tensor, name: str) -> str:

@@ -1,5 +1,6 @@
 """Settings: what a config.json and the fields of a Model have in common."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,13 +52,15 @@ def attention_dropout(model: Any, default: float) -> float:
     return default if own is None else own
 
 
-def side_of_grid(positions: int) -> int:
-    """Patches in a row of a square image, of as many positions; one is the class token's.
+def square_side(positions: int) -> int | None:
+    """Patches in a row of a square image, of as many positions; one is the class token's. None: it was not square."""
+    side = math.isqrt(max(positions - 1, 0))
+    return side if side > 0 and side**2 == positions - 1 else None
 
-    Raises:
-        UserError: the image was not square.
-    """
-    side = round((positions - 1) ** 0.5)
-    if side**2 != positions - 1:
+
+def side_of_grid(positions: int) -> int:
+    """The same; raises UserError if the image was not square."""
+    side = square_side(positions)
+    if side is None:
         raise UserError(f"transformers reads square images here, and {positions - 1} patches are of no square grid.")
     return side

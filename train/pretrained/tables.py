@@ -86,6 +86,7 @@ class Entry:
         part: of the model. Of a head or a pooler, a config may want new ones.
         collection: of our variables.
         counter: name of an integer that PyTorch keeps beside the tensor; not read, and written as 0.
+        is_grid: whether it holds positions of a class token and a square grid of patches, which may be another grid.
     """
 
     names: tuple[str, ...]
@@ -94,6 +95,7 @@ class Entry:
     part: Part = "body"
     collection: str = "params"
     counter: str | None = None
+    is_grid: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ PREFIX = "vit."
 
 BODY = (
     Entry(("embeddings.cls_token",), ("token",), Layout("1 1 D -> 1 1 D")),
-    Entry(("embeddings.position_embeddings",), ("positions/embedding",), Layout("T D -> 1 T D")),
+    Entry(("embeddings.position_embeddings",), ("positions/embedding",), Layout("T D -> 1 T D"), is_grid=True),
     *convolution("embeddings.patch_embeddings.projection", "patches"),
     *within(
         "encoder.layer.{layer}",

@@ -10,6 +10,7 @@ from jax import numpy as jnp
 from safetensors.numpy import load_file, save_file
 
 import archs
+from archs import vit
 from train import pretrained
 from train.errors import UserError
 from train.pretrained import folder as folders
@@ -180,12 +181,46 @@ def test_one_error_lists_tensors_that_are_missing_extra_or_misshapen(tmp_path):
     refused(re.escape("".join(parts)), tmp_path, model, shapes)
 
 
-def test_an_image_of_another_size_is_refused(tmp_path):
-    write(tmp_path, "vit", **VIT)
-    model = archs.build("vit", **VIT)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 16, 16, 1)))
-    message = r"1 of another shape .*position_embeddings \(F32 \[1, 5, 8\] there, \[1, 17, 8\] by config.model\)"
-    refused(message, tmp_path, model, shapes)
+def shapes_for(image, name, **fields):
+    """A model and its variables for images of another shape."""
+    model = archs.build(name, **fields)
+    inputs = {key: jnp.asarray(INPUTS[key]) for key in READS[name]} | {"image": jnp.zeros((1, *image, 1))}
+    return model, jax.eval_shape(lambda: model.init(jax.random.key(0), **inputs))
+
+
+@pytest.mark.parametrize("name, fields", [("vit", VIT), ("vit", {**VIT, "param_dtype": "bfloat16"}), ("clip", CLIP)])
+@pytest.mark.parametrize("side", [4, 16])
+def test_positions_are_interpolated_for_images_of_another_size(name, fields, side, tmp_path, caplog):
+    """And nothing else is touched."""
+    _, _, values = write(tmp_path, name, **fields)
+    model, shapes = shapes_for((side, side), name, **fields)
+    pretrained.check(tmp_path, model, shapes, "load")
+    assert not caplog.records
+    loaded = pretrained.load(tmp_path, model, zeros(shapes), "load")["params"]
+    tower = {"vit": lambda params: params, "clip": lambda params: params["image"]}[name]
+    original = jax.tree.map(lambda leaf: leaf.astype(np.float32), tower(values["params"]))
+    resized = vit.resize_positions(original, side // 4, side // 4)["positions"]["embedding"]
+    dtype = fields.get("param_dtype", "float32")
+    assert same(tower(loaded)["positions"]["embedding"], resized.astype(dtype))
+    for params in (loaded, values["params"]):
+        del tower(params)["positions"]
+    assert same(loaded, values["params"])
+    (record,) = caplog.records
+    assert "position_embedding" in record.getMessage() and f"from 2² to {side // 4}² patches" in record.getMessage()
+
+
+def test_images_of_the_same_size_are_not_mentioned(tmp_path, caplog):
+    model, shapes, values = write(tmp_path, "vit", **VIT)
+    assert same(pretrained.load(tmp_path, model, zeros(shapes), "load"), values) and not caplog.records
+
+
+@pytest.mark.parametrize("there, image, here", [((5, 8), (8, 16), 9), ((7, 8), (8, 8), 5), ((8,), (8, 8), 5)])
+def test_positions_of_no_square_grid_are_refused(there, image, here, tmp_path):
+    name = "vision_model.embeddings.position_embedding.weight"
+    write(tmp_path, "clip", **CLIP)
+    edit(tmp_path, lambda tensors: {**tensors, name: np.zeros(there, np.float32)})
+    message = f"1 of another shape .*{name} (F32 {list(there)} there, [{here}, 8] by config.model)"
+    refused(re.escape(message).replace(r"\.\*", ".*"), tmp_path, *shapes_for(image, "clip", **CLIP))
 
 
 def test_a_head_is_new_only_where_the_config_says_so(tmp_path, caplog):

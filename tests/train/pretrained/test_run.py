@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from archs import vit
 from tests.train.runs import StopAt, final_state, same
 from train import config as configs
 from train import loop, pretrained, step
@@ -57,6 +58,14 @@ def test_a_run_starts_from_a_folder(folder, tmp_path):
     assert origin["folder"] == str(path) and len(origin["sha256"]["model.safetensors"]) == 64
     with pytest.raises(UserError, match="init_from: .* -> None"):
         loop.train(tiny("steps=1", "optimizer.ema_decay=0.5"), tmp_path / "run")
+
+
+def test_a_run_reads_images_of_another_size(folder, tmp_path):
+    path, params = folder
+    config = tiny(f"init_from={path}", "steps=1", "data.image_size=16")
+    loop.train(config, tmp_path / "run")
+    expected = jax.tree.map(np.asarray, vit.resize_positions(params, 4, 4))
+    assert same(final_state(tmp_path / "run", config).params, expected)
 
 
 def test_a_restart_does_not_read_the_folder_again(folder, tmp_path):
