@@ -28,7 +28,8 @@ class Objective:
         mask_rate: probability of each token to be selected.
         special_tokens: tokens that are never selected, such as those that begin, separate and pad texts.
         next_sentence: whether the model's second head is trained too, on `label` [B]: 0 where the second segment
-            follows the first, 1 where it does not. Its loss is added.
+            follows the first, 1 where it does not. Its loss is added. A micro-batch weighs as much as it has selected
+            tokens, in this loss too: only where all have as many is it the mean over the rows of the batch.
     """
 
     mask_token: int
