@@ -44,7 +44,7 @@ def evaluate(folder: epath.Path, overrides: list[str]) -> dict[str, float]:
             state = checkpoints.restore(compiled.abstract_state)
         if state is None:
             raise UserError(f"{folder} holds no whole checkpoint; train it first.")
-        evaluation = evaluators.Evaluation(experiment, device_mesh, compiled.evaluate, state)
+        evaluation = evaluators.Evaluation(experiment, device_mesh, compiled.evaluate, state, folder)
         numbers = evaluation.run(experiment.evaluators)
     if jax.process_index() == 0:
         workdir.write_json(folder / "evaluation.json", {"step": int(state.step), **numbers})

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import json
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,7 @@ from train.mesh import MeshShape
 from train.step import Recipe, abstract_state, train_step
 
 TOKENIZER = "tokenizer.json"  # In the folder of a run whose data are texts.
+BATCH = "batch.json"  # In the folder of every run: what `described` says.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Experiment:
         mesh_shape: how devices are arranged.
         checkpoint: when states are saved and which are kept.
         evaluators: what is measured, by name.
+        recorded: what `described` said when the run began, for one that is built without its data.
     """
 
     config: ConfigDict
@@ -81,6 +83,7 @@ class Experiment:
     mesh_shape: MeshShape
     checkpoint: CheckpointOptions
     evaluators: dict[str, Any]
+    recorded: Mapping[str, Any] | None = None
 
     @property
     def model(self) -> Any:
@@ -93,26 +96,33 @@ class Experiment:
     @functools.cached_property
     def spec(self) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes and types of a training batch, by name."""
-        return self.data.spec(self.view)
+        if self.recorded is None:
+            return self.data.spec(self.view)
+        return {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in self.recorded["batch"].items()}
 
     def model_inputs(self, batch: objectives.Batch) -> dict[str, Any]:
         """The entries of a batch that the model reads."""
         return objectives.model_inputs(self.model, batch)
 
 
-def build(config: ConfigDict, tokenizer_file: epath.Path | None = None) -> Experiment:
+def build(
+    config: ConfigDict, tokenizer_file: epath.Path | None = None, recorded: Mapping[str, Any] | None = None
+) -> Experiment:
     """Builds and checks the parts that a resolved config describes; compiles and allocates nothing.
 
     Args:
         config: the resolved config.
         tokenizer_file: the tokenizer of a run that has begun; None trains one, if the data need one.
+        recorded: what `described` said of a run that has begun; the data are then left alone, and nothing is checked
+            against them.
     Raises:
         UserError: a part refuses its fields, or the parts do not fit each other.
     """
     run = Run(**{field.name: config[field.name] for field in dataclasses.fields(Run)})
     data = _build_data(config.data, tokenizer_file)
     objective = _plugin("train.objectives", "Objective", "objective", config.objective)
-    fields = {**arguments(config.model, without=()), **_decided_by_data(config.model, data, objective)}
+    decided = _decided_by_data(config.model, data, objective) if recorded is None else recorded["model"]
+    fields = {**arguments(config.model, without=()), **decided}
     model = _explained("config.model", lambda: archs.build(**fields))
     recipe = Recipe(
         model=model,
@@ -129,14 +139,29 @@ def build(config: ConfigDict, tokenizer_file: epath.Path | None = None) -> Exper
         mesh_shape=MeshShape(**arguments(config.mesh)),
         checkpoint=CheckpointOptions(**arguments(config.checkpoint)),
         evaluators=_plugins("train.evaluators", "Evaluator", config.evaluators, "evaluators"),
+        recorded=recorded,
     )
-    _check_fit(experiment)
+    if recorded is None:
+        _check_fit(experiment)
     return experiment
 
 
-def of_run(folder: epath.Path, overrides: Sequence[str]) -> Experiment:
+def described(experiment: Experiment) -> dict[str, Any]:
+    """What the data say of a run: shapes and types of a batch, and fields of the model that they may decide."""
+    model = experiment.model
+    return {
+        "batch": {name: [list(leaf.shape), leaf.dtype.name] for name, leaf in experiment.spec.items()},
+        "model": {name: getattr(model, name) for name in FROM_DATA if hasattr(model, name)},
+    }
+
+
+def of_run(folder: epath.Path, overrides: Sequence[str], *, with_data: bool = True) -> Experiment:
     """The experiment of a run; `overrides` may say where it is read and what is measured of it, not what was trained.
 
+    Args:
+        folder: of the run.
+        overrides: `section.field=value` strings.
+        with_data: whether its data are there; if not, the folder alone says what the model is.
     Raises:
         UserError: there is no run, or an override would change what was trained.
     """
@@ -147,7 +172,11 @@ def of_run(folder: epath.Path, overrides: Sequence[str]) -> Experiment:
     config = configs.from_json(trained, overrides)
     if changed := configs.differences(trained, configs.to_json(config)):
         raise UserError(f"what was trained must not be changed: {'; '.join(changed)}")
-    return build(config, saved_tokenizer(folder))
+    if with_data:
+        return build(config, saved_tokenizer(folder))
+    if not (folder / BATCH).exists():
+        raise UserError(f"{folder} has no {BATCH}, which training writes when it begins; start the run again.")
+    return build(config, saved_tokenizer(folder), json.loads((folder / BATCH).read_text()))
 
 
 def saved_tokenizer(folder: epath.Path) -> epath.Path | None:

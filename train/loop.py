@@ -22,7 +22,7 @@ from train import workdir as workdirs
 from train.checkpoint import Checkpoints
 from train.data import TrainingBatches, on_devices
 from train.errors import Diverged, Stopped, UserError
-from train.experiment import TOKENIZER, Experiment, build, saved_tokenizer
+from train.experiment import BATCH, TOKENIZER, Experiment, build, described, saved_tokenizer
 from train.meter import Meter
 from train.profile import Profile
 from train.signals import Signals
@@ -59,9 +59,9 @@ def train(
 
     Args:
         config: a resolved config.
-        workdir: a folder, local or in a bucket; it gets config.json, provenance.json, metrics.jsonl, checkpoints/,
-            tokenizer.json if the data are texts and, at the end, result.json. If that is there already, nothing is
-            done.
+        workdir: a folder, local or in a bucket; it gets config.json, batch.json, provenance.json, metrics.jsonl,
+            checkpoints/, tokenizer.json if the data are texts and, at the end, result.json. If that is there already,
+            nothing is done.
         writer: gets every row of the log, besides metrics.jsonl.
         profile: first and last update that a trace in `workdir/profile` covers.
     Raises:
@@ -201,7 +201,8 @@ class _Training:
         self.meter.resume()
 
     def _evaluate(self, due: Mapping[str, Any], state: TrainState, done: int) -> dict[str, float]:
-        numbers = evaluators.Evaluation(self.experiment, self.mesh, self.compiled.evaluate, state).run(due)
+        evaluation = evaluators.Evaluation(self.experiment, self.mesh, self.compiled.evaluate, state, self.folder)
+        numbers = evaluation.run(due)
         for name, value in numbers.items():
             if not math.isfinite(value):
                 newest = self.checkpoints.newest()
@@ -268,5 +269,6 @@ def _describe_run(folder: epath.Path, experiment: Experiment) -> None:
     vocabulary = experiment.data.vocabulary()
     if vocabulary is not None and saved_tokenizer(folder) is None:
         vocabulary.save(folder / TOKENIZER)
+    workdirs.write_json(folder / BATCH, described(experiment))
     workdirs.write_json(folder / "config.json", configs.to_json(experiment.config))
     workdirs.write_json(file, origin)

@@ -16,7 +16,7 @@ from train.errors import DIVERGED, Diverged, Stopped, UserError, run_command
 def test_a_run_writes_what_it_did(tmp_path):
     result = loop.train(small(), tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {
-        "config.json", "provenance.json", "metrics.jsonl", "result.json", "checkpoints",
+        "config.json", "batch.json", "provenance.json", "metrics.jsonl", "result.json", "checkpoints",
     }  # fmt: skip
     assert result.step == 20 and result.step_time > 0
     provenance = json.loads((tmp_path / "provenance.json").read_text())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from jaxtyping import Array
 
 from train import mesh as meshes
@@ -53,12 +54,13 @@ def due(evaluator: Scheduled, done: int, steps: int) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What an evaluator may use: the state, the data, and the compiled step that judges a batch."""
+    """What an evaluator may use: the state, the data, the compiled step that judges a batch, and the run's folder."""
 
     experiment: "Experiment"
     mesh: jax.sharding.Mesh
     step: Callable[[TrainState, Any], dict[str, tuple[Array, Array]]]
     state: TrainState
+    folder: epath.Path
 
     def batches(
         self, split: str, transform: tuple[Augmentation, np.ndarray] | None = None
