@@ -4,11 +4,13 @@ import functools
 import gzip
 import io
 import os
+import posixpath
+import stat
 import tarfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
-from pathlib import PurePosixPath
 from typing import Protocol
 
 from etils import epath
@@ -16,7 +18,8 @@ from etils import epath
 from train.errors import UserError, nearest
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
-UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
+# RuntimeError: a member of a zip file that is encrypted or packed in an unknown way, links of a tar file in a circle.
+UNREADABLE = (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
 
 
 class Files(Protocol):
@@ -47,13 +50,13 @@ def open_files(path: str, field: str) -> Files:
     if place.is_dir():
         return Folder(place)
     if not place.name.endswith(ARCHIVES):
-        return Folder(place.parent, (place.name,))
+        return Folder(place.parent, place.name)
     try:
         archive = Zip(place) if place.name.endswith(".zip") else Tar(place)
     except UNREADABLE as error:
         raise UserError(f"{field}: {place} is no archive that can be read: {error}") from error
     for name in archive.members():
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        if posixpath.isabs(name) or posixpath.normpath(name).partition("/")[0] == "..":
             raise UserError(f"{field}: {place} has a member {name!r}, which lies outside of it; do not use it.")
     return archive
 
@@ -91,8 +94,11 @@ def lines(files: Files, name: str) -> Iterator[tuple[str, str]]:
     Raises:
         UserError: the file is not UTF-8 text; file and line are named.
     """
-    content = files.contents([name])[name]
-    text = decode(content, name)
+    yield from numbered(decode(files.contents([name])[name], name), name)
+
+
+def numbered(text: str, name: str) -> Iterator[tuple[str, str]]:
+    """As `lines`, of a text that was read already."""
     for number, line in enumerate(text.removesuffix("\n").split("\n") if text else [], 1):
         yield f"{name}:{number}", line.removesuffix("\r")
 
@@ -107,22 +113,26 @@ def decode(content: bytes, name: str) -> str:
 
 
 class Folder:
-    """Files in a folder and in those within it; or only the `chosen` ones."""
+    """Files in a folder and in those within it; or only the one that is `chosen`."""
 
-    def __init__(self, place: epath.Path, chosen: tuple[str, ...] | None = None):
-        self._place, self._chosen = place, chosen
+    def __init__(self, place: epath.Path, chosen: str | None = None):
+        self._place, self.chosen = place, chosen
 
     @property
     def place(self) -> str:
         return str(self._place)
 
     def names(self) -> list[str]:
-        if self._chosen is not None:
-            return list(self._chosen)
-        return sorted(_below(self._place, ""))
+        return sorted(_below(self._place, "")) if self.chosen is None else [self.chosen]
 
     def contents(self, names: Collection[str]) -> dict[str, bytes]:
-        return {name: _unpacked(name, (self._place / name).read_bytes(), self.place) for name in names}
+        return {name: _unpacked(name, self._read(name), self.place) for name in names}
+
+    def _read(self, name: str) -> bytes:
+        try:
+            return (self._place / name).read_bytes()
+        except OSError as error:
+            raise UserError(f"{self.place}: {name} cannot be read: {error}") from error
 
 
 def _below(folder: epath.Path, prefix: str) -> Iterator[str]:
@@ -135,26 +145,33 @@ def _below(folder: epath.Path, prefix: str) -> Iterator[str]:
 
 
 class Zip:
-    """Members of a .zip file."""
+    """Members of a .zip file; symbolic links stand for what they lead to."""
 
     def __init__(self, place: epath.Path):
         self.place = str(place)
         self._archive = zipfile.ZipFile(io.BytesIO(place.read_bytes()))
+        self._members = {posixpath.normpath(info.filename): info for info in self._archive.infolist()}
 
     def members(self) -> list[str]:
-        return self._archive.namelist()
+        """All names, and where links lead."""
+        links = [self._target(name) for name, info in self._members.items() if _is_link(info)]
+        return [*self._members, *links]
 
     def names(self) -> list[str]:
-        return sorted(name for name in self.members() if not name.endswith("/"))
+        return sorted(name for name, info in self._members.items() if not info.is_dir())
 
     def contents(self, names: Collection[str]) -> dict[str, bytes]:
         return {name: _unpacked(name, self._read(name), self.place) for name in names}
 
     def _read(self, name: str) -> bytes:
         try:
-            return self._archive.read(name)
-        except UNREADABLE as error:
+            info = self._members[name]
+            return self._read(posixpath.normpath(self._target(name))) if _is_link(info) else self._archive.read(info)
+        except (KeyError, *UNREADABLE) as error:
             raise UserError(f"{self.place}: {name} cannot be read: {error}") from error
+
+    def _target(self, link: str) -> str:
+        return _target(link, self._archive.read(self._members[link]).decode(errors="replace"))
 
 
 class Tar:
@@ -163,11 +180,14 @@ class Tar:
     def __init__(self, place: epath.Path):
         self.place = str(place)
         self._archive = tarfile.open(fileobj=io.BytesIO(place.read_bytes()))
-        self._members = {member.name: member for member in self._archive.getmembers()}
+        self._members = {posixpath.normpath(member.name): member for member in self._archive.getmembers()}
+        self._lock = threading.Lock()  # All members are read through one position in the archive.
 
     def members(self) -> list[str]:
-        links = [member.linkname for member in self._members.values() if member.islnk() or member.issym()]
-        return [*self._members, *links]
+        """All names, and where links lead."""
+        hard = [member.linkname for member in self._members.values() if member.islnk()]
+        soft = [_target(name, member.linkname) for name, member in self._members.items() if member.issym()]
+        return [*self._members, *hard, *soft]
 
     def names(self) -> list[str]:
         return sorted(name for name, member in self._members.items() if not member.isdir())
@@ -180,12 +200,23 @@ class Tar:
 
     def _read(self, name: str) -> bytes:
         try:
-            file = self._archive.extractfile(self._members[name])
+            with self._lock:
+                file = self._archive.extractfile(self._members[name])
+                content = None if file is None else file.read()
         except (KeyError, *UNREADABLE) as error:
             raise UserError(f"{self.place}: {name} cannot be read: {error}") from error
-        if file is None:
+        if content is None:
             raise UserError(f"{self.place}: {name} is no regular file.")
-        return file.read()
+        return content
+
+
+def _target(link: str, target: str) -> str:
+    """Where a symbolic link leads, from the top of its archive."""
+    return posixpath.join(posixpath.dirname(link), target)
+
+
+def _is_link(info: zipfile.ZipInfo) -> bool:
+    return stat.S_ISLNK(info.external_attr >> 16)
 
 
 def _unpacked(name: str, content: bytes, place: str) -> bytes:
