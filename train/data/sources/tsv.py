@@ -1,7 +1,8 @@
-"""Tables of text: one example a line, columns separated by tabs."""
+"""Tables of text: one example a line, columns separated by tabs; quotes are letters like others."""
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -79,28 +80,39 @@ class Source:
         return {name: column for name, column in given.items() if column is not None}
 
     def _table(self, split: str) -> dict[str, list[str]]:
-        """The chosen columns of a split, and where each line stands."""
         opened = files.opened(self.path, f"{FIELD}.path")
-        rows = list(files.lines(opened, files.choose(opened, getattr(self, split), f"{FIELD}.{split}")))
-        first = rows[0][1].split("\t") if rows else []
-        if self.header:
-            rows = rows[1:]
-        places = {name: self._place(name, column, first) for name, column in self._columns().items()}
-        table: dict[str, list[Any]] = {name: [] for name in (*places, "origin")}
-        for origin, line in rows:
-            cells = line.split("\t")
-            if len(cells) != len(first):
-                raise UserError(f"{origin}: has {len(cells)} columns, and the first line has {len(first)}.")
-            for name, place in places.items():
-                table[name].append(cells[place])
-            table["origin"].append(origin)
-        return table
+        name = files.choose(opened, getattr(self, split), f"{FIELD}.{split}")
+        return read(opened, name, self._columns(), header=self.header)
 
-    def _place(self, name: str, column: Column, first: list[str]) -> int:
-        if isinstance(column, str):
-            if column not in first:
-                raise UserError(f"{FIELD}.{name}: there is no column {column!r}; {nearest(column, first)}")
-            return first.index(column)
-        if column >= len(first):
-            raise UserError(f"{FIELD}.{name}: there is no column {column}; the table has {len(first)}.")
-        return column
+
+def read(opened: files.Files, name: str, columns: Mapping[str, Column], *, header: bool) -> dict[str, list[str]]:
+    """Columns of the table in the file `name`, under the names of the config fields that say which, and `origin`.
+
+    Raises:
+        UserError: the table is empty, has no such column, or a line has not as many columns as the first.
+    """
+    rows = list(files.lines(opened, name))
+    if len(rows) <= header:
+        raise UserError(f"{opened.place}: the table {name} is empty.")
+    first = rows[0][1].split("\t")
+    places = {field: _place(field, column, first, name) for field, column in columns.items()}
+    table: dict[str, list[Any]] = {field: [] for field in (*places, "origin")}
+    for origin, line in rows[header:]:
+        cells = line.split("\t")
+        if len(cells) != len(first):
+            raise UserError(f"{origin}: has {len(cells)} columns, and the first line has {len(first)}.")
+        for field, place in places.items():
+            table[field].append(cells[place])
+        table["origin"].append(origin)
+    return table
+
+
+def _place(field: str, column: Column, first: list[str], name: str) -> int:
+    """The position of a column, by the first line."""
+    if isinstance(column, str):
+        if column not in first:
+            raise UserError(f"{FIELD}.{field}: {name}:1 names no column {column!r}; {nearest(column, first)}")
+        return first.index(column)
+    if column >= len(first):
+        raise UserError(f"{FIELD}.{field}: {name}:1 has no column {column}, but {len(first)}, counted from 0.")
+    return column
