@@ -37,6 +37,16 @@ class Special:
 SPECIAL = Special()  # Of trained tokenizers, which give them the numbers 0 to 5 in this order.
 
 
+def numbered(words: Iterable[str]) -> dict[str, int]:
+    """The special tokens and then `words`, each with its number; a word spelled like a special token is that one."""
+    return {word: number for number, word in enumerate(dict.fromkeys([*SPECIAL.words(), *words]))}
+
+
+def check_size(size: int, least: int, why: str) -> None:
+    if size < least:
+        raise UserError(f"config.data.tokenizer.vocab_size: {size} is too small; it must be at least {least}: {why}.")
+
+
 class Tokenizer(Protocol):
     """How text is cut: a frozen dataclass, one for each module of `train.data.tokenizers`.
 
@@ -51,16 +61,19 @@ class Tokenizer(Protocol):
 
 
 class Vocabulary:
-    """A trained tokenizer.
+    """A trained tokenizer. What a text spells out is text, even where it looks like a special token.
 
     Attributes:
-        size: tokens that there are.
+        size: tokens that there are: one more than the greatest number of one.
         pad, unknown, start, separator, end, mask: the special ones, by number.
     """
 
     def __init__(self, tokenizer: Any, special: Special):
+        tokenizer.encode_special_tokens = True
+        tokenizer.no_truncation()  # Files from elsewhere may ask for it: cutting is for layouts, which count.
+        tokenizer.no_padding()
         self._tokenizer = tokenizer
-        self.size: int = tokenizer.get_vocab_size()
+        self.size: int = 1 + max(tokenizer.get_vocab().values())  # Files from elsewhere may leave numbers out.
         self.special = special
         numbers = {role: tokenizer.token_to_id(word) for role, word in dataclasses.asdict(special).items()}
         for role, number in numbers.items():
@@ -84,8 +97,10 @@ class Vocabulary:
         return self._tokenizer.decode_batch([np.asarray(row).tolist() for row in tokens], skip_special_tokens=True)
 
     def save(self, file: epath.Path) -> None:
-        """Writes the tokenizer as the `tokenizers` library reads it."""
-        file.write_text(self._tokenizer.to_str(pretty=True))
+        """Writes the tokenizer, whole or not at all, as the `tokenizers` library reads it."""
+        new = file.parent / f"{file.name}.new"
+        new.write_text(self._tokenizer.to_str(pretty=True))
+        new.replace(file)
 
 
 def load(file: epath.Path, special: Special) -> Vocabulary:

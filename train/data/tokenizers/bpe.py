@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from train.data.vocabulary import SPECIAL
+from train.data.vocabulary import SPECIAL, check_size
 
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-    """Merges learned from the training texts, within words.
+    """Merges learned from the training texts, within words. Decoding gives the text back, but for lost case.
 
     Attributes:
         vocab_size: tokens at most, special ones and single bytes included.
@@ -25,15 +25,19 @@ class Tokenizer:
 
     special = SPECIAL
 
+    def __post_init__(self) -> None:
+        check_size(self.vocab_size, 262, "6 special tokens and 256 bytes")
+
     def train(self, texts: Iterable[str]) -> Any:
         import tokenizers
         from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
         tokenizer = tokenizers.Tokenizer(models.BPE())
-        if self.lowercase:
-            tokenizer.normalizer = normalizers.Lowercase()
-        # A word at the beginning of a text is the same token as elsewhere.
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        # A word at the beginning of a text is the same token as elsewhere. (The library's own add_prefix_space adds
+        # none where there is one already, so that decoding could not tell.)
+        prefix = normalizers.Prepend(" ")
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), prefix]) if self.lowercase else prefix
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
         trainer = trainers.BpeTrainer(
             vocab_size=self.vocab_size,

@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from train.data.vocabulary import SPECIAL
+from train.data.vocabulary import SPECIAL, numbered
 
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-    """Nothing is learned: the vocabulary is the same for all texts."""
+    """Nothing is learned: the vocabulary is the same for all texts, and decoding gives every text back."""
 
     special = SPECIAL
 
@@ -18,8 +18,7 @@ class Tokenizer:
         from tokenizers import decoders, models, pre_tokenizers
 
         # The library writes bytes as printable characters, which then are its vocabulary; sorted, for one numbering.
-        words = [*SPECIAL.words(), *sorted(pre_tokenizers.ByteLevel.alphabet())]
-        model = models.BPE(vocab={word: number for number, word in enumerate(words)}, merges=[])
+        model = models.BPE(vocab=numbered(sorted(pre_tokenizers.ByteLevel.alphabet())), merges=[])
         tokenizer = tokenizers.Tokenizer(model)
         tokenizer.add_special_tokens(SPECIAL.words())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)

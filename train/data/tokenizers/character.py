@@ -9,7 +9,9 @@ from train.data.vocabulary import SPECIAL
 
 @dataclasses.dataclass(frozen=True)
 class Tokenizer:
-    """The characters (Unicode code points) of the training texts; others are unknown.
+    """The characters (Unicode code points) of the training texts, by their frequency; others are unknown.
+
+    Decoding gives back what has no unknown characters, but for lost case.
 
     Attributes:
         lowercase: whether letters lose their case first.
