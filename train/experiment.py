@@ -19,7 +19,7 @@ from train import config as configs
 from train import objectives, optimizer, plugins
 from train.checkpoint import CheckpointOptions
 from train.config import FROM_DATA, OPTIONAL, PROJECT, arguments
-from train.data import Data
+from train.data import Data, views
 from train.errors import UserError
 from train.fields import allows, fields_of
 from train.mesh import MeshShape
@@ -243,7 +243,7 @@ def _check_fit(experiment: Experiment) -> None:
             raise UserError(
                 f"config.objective: {objective} reads {key!r}, but the data ({source}) give {', '.join(spec)}."
             )
-    _check_images(experiment)
+    _check_changes(experiment)
     _check_classes(experiment)
     _explained("config.optimizer", lambda: experiment.recipe.transformation)
     parts = experiment.recipe.optimizer.accumulate_steps
@@ -268,15 +268,20 @@ def _check_fit(experiment: Experiment) -> None:
     experiment.checkpoint.check(experiment)
 
 
-def _check_images(experiment: Experiment) -> None:
-    """Refuses what changes images where there are none: it would do nothing."""
+def _check_changes(experiment: Experiment) -> None:
+    """Refuses what changes images or sound where there are none: it would do nothing."""
     data = experiment.data
     given = data.split("train")[np.zeros(1, int)]
-    if "image" in given:
-        return
-    for field in ("view", "image_size", "permutation_seed", "augmentation"):
-        if getattr(data, field):
-            raise UserError(f"config.data.{field}: the data have no images, but {', '.join(given)}.")
+    names = ", ".join(given)
+    if data.view is not None and data.view not in views.allowed(given):
+        allowed = ", ".join(views.allowed(given)) or "none; leave it out"
+        raise UserError(f"config.data.view: {data.view!r} does not fit data of {names}. Allowed: {allowed}.")
+    for field in ("image_size", "permutation_seed"):
+        if getattr(data, field) is not None and "image" not in given:
+            raise UserError(f"config.data.{field}: the data have no images, but {names}.")
+    for name, augmentation in data.augmentation.items():
+        if augmentation.changes not in given:
+            raise UserError(f"config.data.augmentation.{name}: the data have no {augmentation.changes!r}, but {names}.")
 
 
 def _check_classes(experiment: Experiment) -> None:

@@ -1,5 +1,5 @@
 """From a source to global batches, all on arrays of whole batches: source -> split -> layout (of texts, as tokens) ->
-augmentation -> view (of images) -> batch.
+augmentation -> view (of images or sound) -> batch.
 
 What batch a step gets is a function of (seed, step) alone: the rows of step s are positions s*B … s*B+B-1 in an endless
 sequence of shuffled epochs, and augmentation draws its random numbers for the whole batch before a process takes its
@@ -51,7 +51,8 @@ class Source(Protocol):
     """A data set: a frozen dataclass whose fields say where and which.
 
     `num_classes` is how many values its `label` takes; None if it has none or does not know. A source of tokens says in
-    `vocab_sizes` how many values they take, by the field of the model that must be as large.
+    `vocab_sizes` how many values they take, by the field of the model that must be as large. One whose `audio` may be
+    viewed otherwise says in `sample_rate` how many samples are a second.
     """
 
     @property
@@ -74,11 +75,16 @@ class Layout(Protocol):
 
 
 class Augmentation(Protocol):
-    """A random change of images, in two parts so that the draws are those of the global batch."""
+    """A random change of one entry of a batch, in two parts so that the draws are those of the global batch."""
+
+    @property
+    def changes(self) -> str:
+        """The entry: `image` or `audio`."""
+        ...
 
     def draw(self, rng: np.random.Generator, count: int) -> np.ndarray: ...
 
-    def apply(self, images: np.ndarray, draws: np.ndarray) -> np.ndarray: ...
+    def apply(self, values: np.ndarray, draws: np.ndarray, /) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,12 +94,13 @@ class Data:
     Attributes:
         source: where examples come from.
         batch_size: examples in one global batch.
-        view: how an image becomes the model's input; None takes the view that the model declares.
+        view: how an image or sound becomes the model's input; None takes the view that the model declares, of sound
+            the one in its place (`views.OF_SOUND`).
         image_size: images are resized to this many rows and columns; None leaves them as they are.
         permutation_seed: pixels change places by one fixed permutation, the same for all images; None leaves them.
         train_fraction: part of the training examples that is used.
         validation_fraction: part of the training split that is held out as the split `validation`.
-        augmentation: random changes of training images, by name.
+        augmentation: random changes of training examples, by name.
         tokenizer: how texts are cut into tokens; trained on the texts of the training split.
         layout: how texts become what the model reads; goes with a tokenizer.
         length_buckets: lengths, in increasing order, that sequences are padded to, the same for all sequences of a
@@ -106,7 +113,7 @@ class Data:
 
     source: Source
     batch_size: int
-    view: Literal["image", "rows", "pixels", "flat"] | None = None
+    view: Literal["image", "rows", "pixels", "flat", "audio", "waveform", "log_mel"] | None = None
     image_size: int | None = None
     permutation_seed: int | None = None
     train_fraction: float = 1.0
@@ -213,21 +220,30 @@ class Data:
         return batch | {name: batch[name][:, : widths[0]] for name in lengths if widths}
 
     def prepare(self, batch: Arrays, view: str | None) -> Arrays:
-        """Resizes and permutes images and turns them into `view`; what has no image passes unchanged."""
-        if "image" not in batch:
-            return _numbers(batch)
-        image = views.scale(batch["image"])
+        """Resizes and permutes images, and turns images or sound into `view`; all else passes unchanged."""
+        if "image" in batch:
+            rest = {key: value for key, value in batch.items() if key != "image"}
+            return _numbers(rest) | views.of_image(self._image(batch["image"]), view)
+        if "audio" in batch:
+            rest = {key: value for key, value in batch.items() if key not in ("audio", "audio_mask")}
+            sample_rate = getattr(self.source, "sample_rate", 0)
+            return _numbers(rest) | views.of_sound(batch["audio"], batch["audio_mask"], sample_rate, view)
+        return _numbers(batch)
+
+    def _image(self, image: np.ndarray) -> np.ndarray:
+        image = views.scale(image)
         if self.image_size is not None:
             image = resize.resize(image, self.image_size)
-        if self.permutation_seed is not None:
-            image = views.permute_pixels(image, self.permutation_seed)
-        rest = {key: value for key, value in batch.items() if key != "image"}
-        return _numbers(rest) | views.VIEWS[view or "image"](image)
+        return image if self.permutation_seed is None else views.permute_pixels(image, self.permutation_seed)
 
     def spec(self, view: str | None) -> dict[str, jax.ShapeDtypeStruct]:
         """Shapes [B, ...] and types of a training batch."""
         example = self.prepare(self.split("train")[np.zeros(1, int)], view)
         return {k: jax.ShapeDtypeStruct((self.batch_size, *v.shape[1:]), v.dtype) for k, v in example.items()}
+
+
+def _changed(batch: Arrays, augmentation: Augmentation, draws: np.ndarray) -> Arrays:
+    return batch | {augmentation.changes: augmentation.apply(batch[augmentation.changes], draws)}
 
 
 def _numbers(batch: Arrays) -> Arrays:
@@ -300,7 +316,7 @@ class TrainingBatches:
         batch = self.data.batch(examples, indices, self.rows)
         for number, augmentation in enumerate(self.data.augmentation.values()):
             draws = augmentation.draw(np.random.default_rng((AUGMENT, self.seed, step, number)), size)[self.rows]
-            batch = batch | {"image": augmentation.apply(batch["image"], draws)}
+            batch = _changed(batch, augmentation, draws)
         return self.data.prepare(batch, self.view)
 
 
@@ -309,7 +325,7 @@ class EvaluationBatches:
     """A split in its order; the last batch is filled up with rows whose `valid` is False.
 
     Attributes:
-        transform: an augmentation with fixed draws, applied to every image; None for none.
+        transform: an augmentation with a fixed draw, applied to every example; None for none.
     """
 
     data: Data
@@ -330,8 +346,7 @@ class EvaluationBatches:
         valid = valid[self.rows]
         if self.transform is not None:
             augmentation, draw = self.transform
-            draws = np.broadcast_to(draw, (len(valid), *draw.shape))
-            batch = batch | {"image": augmentation.apply(batch["image"], draws)}
+            batch = _changed(batch, augmentation, np.broadcast_to(draw, (len(valid), *draw.shape)))
         return self.data.prepare(batch, self.view) | {"valid": valid}
 
 

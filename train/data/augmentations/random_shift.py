@@ -17,6 +17,8 @@ class Augmentation:
 
     pixels: int = 1
 
+    changes = "image"
+
     def __post_init__(self) -> None:
         if self.pixels < 0:
             raise UserError(f"config.data.augmentation.random_shift.pixels: {self.pixels} is less than 0.")
