@@ -15,7 +15,8 @@ class Layout:
     """Gives windows `tokens` [max_length] of the texts, each of which ends with the token END.
 
     A window of n tokens asks for n - 1 predictions, so windows overlap by one token: in evaluation every token but the
-    first is predicted once. The last window of an evaluation may reach past the end; then there is a `mask`.
+    first is predicted once. The last window of an evaluation may reach past the end; then there is a `mask`. Training
+    leaves out tokens at the end that fill no window.
 
     Attributes:
         max_length: tokens in a window.
@@ -43,7 +44,7 @@ class Layout:
     def arrange(self, examples: Any, vocabulary: Vocabulary, split: str) -> sequences.Windows:
         encoded = vocabulary.encode(layouts.read_texts(examples, self.text))
         flat = np.concatenate([part for text in encoded for part in (text, np.asarray([vocabulary.end], np.int32))])
-        if len(flat) < self.max_length:
+        if len(flat) < self.max_length and split == "train":
             raise UserError(
                 f"split {split!r} has {len(flat)} tokens, less than one window of {self.max_length}; lower "
                 "config.data.layout.max_length, or give more text."

@@ -18,7 +18,8 @@ class Layout:
 
     Attributes:
         max_length: tokens at most, special ones included.
-        truncate: whether longer texts are cut, each to half of the room, and their number logged, instead of refused.
+        truncate: whether longer pairs are cut, from the end of the text that is the longer at the time, and their
+            number logged, instead of refused.
         first, second: the columns of text.
     """
 
@@ -39,15 +40,27 @@ class Layout:
 
     def arrange(self, examples: Any, vocabulary: Vocabulary, split: str) -> sequences.Sequences:
         origin = layouts.origins(examples, split)
-        columns = []
-        for name in self.texts:
-            texts = vocabulary.encode(layouts.read_texts(examples, name))
-            room = (self.max_length - 3) // 2
-            columns.append(layouts.fit(texts, room, truncate=self.truncate, what=name, split=split, origin=origin))
-        pairs = list(zip(*columns, strict=True))
+        columns = [vocabulary.encode(layouts.read_texts(examples, name)) for name in self.texts]
+        for name, texts in zip(self.texts, columns, strict=True):
+            layouts.refuse_empty(texts, what=name, origin=origin)
+        layouts.refuse_long(
+            [len(first) + len(second) for first, second in zip(*columns, strict=True)],
+            self.max_length - 3,
+            truncate=self.truncate,
+            what=" and ".join(self.texts),
+            split=split,
+            origin=origin,
+        )
+        pairs = [self._cut(*pair) for pair in zip(*columns, strict=True)]
         tokens = sequences.Ragged.of([layouts.surrounded(vocabulary, *pair) for pair in pairs])
         types = sequences.Ragged.of(
             [np.repeat(np.arange(2, dtype=np.int32), [len(first) + 2, len(second) + 1]) for first, second in pairs]
         )
         widths = {"tokens": self.max_length, "token_types": self.max_length}
         return sequences.Sequences(examples, {"tokens": tokens, "token_types": types}, widths, {"tokens": "mask"})
+
+    def _cut(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What is left of both if the longer loses tokens until they fit."""
+        room = self.max_length - 3
+        kept = min(len(first), max(room - len(second), (room + 1) // 2))
+        return first[:kept], second[: room - kept]

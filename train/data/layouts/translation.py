@@ -43,7 +43,7 @@ class Layout:
             fitting = layouts.fit(
                 vocabulary.encode(layouts.read_texts(examples, column)),
                 self.max_length - 1,
-                truncate=self.truncate and split == "train",
+                truncate=self.truncate if split == "train" else None,
                 what=column,
                 split=split,
                 origin=origin,
