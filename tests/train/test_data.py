@@ -230,7 +230,7 @@ class TestTfds:
 
     def test_mnist(self, folder):
         source = tfds.Source("mnist", data_dir=folder)
-        assert source.splits() == ("train", "test")
+        assert source.splits() == ("train", "test") and source.num_classes == 10
         examples = source.split("test")
         assert len(examples) == 10_000
         batch = examples[np.array([0, 9999])]

@@ -32,7 +32,7 @@ class Source:
     def num_classes(self) -> int | None:
         """How many classes `label` has, if the data set has labels."""
         features = self._builder.info.features
-        return getattr(features.get("label"), "num_classes", None) if hasattr(features, "get") else None
+        return getattr(features["label"], "num_classes", None) if "label" in features else None
 
     def splits(self) -> tuple[str, ...]:
         return tuple(self._builder.info.splits)
