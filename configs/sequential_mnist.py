@@ -1,0 +1,57 @@
+"""Handwritten digits as a sequence of pixels: long memory on real data (Le et al., 2015; Bai et al., 2018, section
+4.1).
+
+    TFDS_DATA_DIR=… ./launch.sh train --config=configs/sequential_mnist.py:lstm --workdir=runs/sequential_lstm
+
+784 steps of one pixel. Arguments: lstm, gru, simple, tcn, of about 70,000 parameters each, as Bai et al. compare them;
+tcn_permuted and so on move the pixels by one fixed permutation; lstm_rows and so on read 28 rows of 28 pixels instead.
+With `:embedded`, as in lstm:embedded, scikit-learn's digits are read: 64 pixels, or 8 rows of 8.
+
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+# 69,950, 69,460, 69,928 and 66,910 parameters.
+MODELS: dict[str, dict[str, Any]] = {
+    "lstm": {"name": "rnn", "variant": "lstm", "hidden_size": 130},
+    "gru": {"name": "rnn", "variant": "gru", "hidden_size": 150},
+    "simple": {"name": "rnn", "variant": "simple", "hidden_size": 258},
+    "tcn": {"name": "tcn", "variant": "mnist"},
+}
+FORMS = ("", "_permuted", "_rows")
+CHOICES = tuple(f"{model}{form}" for form in FORMS for model in MODELS)
+VARIANTS = tuple(MODELS)
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    name, embedded = common.choose_data(argument, CHOICES, default="lstm")
+    model, _, form = name.partition("_")
+    by_rows = form == "rows"
+    epoch = 23 if embedded else 938
+    return ConfigDict(
+        {
+            "model": MODELS[model],
+            "objective": {"name": "classification"},
+            "data": {
+                "source": {"name": "digits"} if embedded else {"name": "tfds", "dataset": "mnist"},
+                "view": "rows" if by_rows else "pixels",
+                "permutation_seed": 0 if form == "permuted" else None,
+                "batch_size": 64,
+                "cache": True,
+            },
+            "optimizer": {
+                "name": "adam",
+                "learning_rate": 2e-3 if by_rows or model == "tcn" else 1e-3,
+                "clip_norm": 1.0,
+                "schedule": {"name": "cosine", "warmup_steps": 100},
+            },
+            "evaluators": {"accuracy": {"every": epoch}},
+            "checkpoint": {"every": epoch},
+            "log_every": 100,
+            "steps": 20 * epoch if embedded else 10 * epoch,
+        }
+    )
