@@ -1,4 +1,4 @@
-"""Generated sequences of numbers are what their papers describe."""
+"""The copying memory task is what its papers describe."""
 
 import dataclasses
 

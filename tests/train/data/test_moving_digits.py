@@ -1,4 +1,4 @@
-"""Generated images and videos show what their labels say, and nothing that would give it away."""
+"""Videos of moving digits show what their labels say, and a single frame does not give it away."""
 
 import dataclasses
 
