@@ -12,8 +12,9 @@ from typing import Any, ClassVar, Literal
 import jax
 from flax import linen as nn
 from jax import numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
+from archs.layers.embedding import SequenceInput
 from archs.layers.fields import Dtype, construct
 from archs.layers.head import Head
 from archs.layers.recurrent import CELLS, RecurrentStack
@@ -24,6 +25,9 @@ class Model(nn.Module):
 
     Attributes:
         num_classes: Outputs: classes or regression targets. None returns what the head would read.
+        vocab_size: Tokens that there are, if the input is text; None reads vectors. As many outputs of all steps make a
+            language model.
+        embedding_size: Width of a token; None is `hidden_size`.
         cell: The recurrent unit.
         hidden_size: Width of the state of each layer and direction.
         num_layers: Layers.
@@ -32,7 +36,7 @@ class Model(nn.Module):
             that has read the whole sequence), "mean" the mean over real steps, "all" every step.
         output_length: Steps to run; those beyond the input read zeros. With outputs="all", one step in and
             many out. None runs over the input.
-        dropout_rate: Share of outputs dropped between layers and before the head, in training.
+        dropout_rate: Share dropped of embeddings, and of outputs between layers and before the head, in training.
         bias: One bias per gate, or two as in cuDNN and PyTorch.
         activation: Of the simple cell only; None is "tanh".
         reset_after: Of the GRU only; None is True. See `GRUCell`.
@@ -48,6 +52,8 @@ class Model(nn.Module):
     view: ClassVar[str] = "rows"
 
     num_classes: int | None
+    vocab_size: int | None = None
+    embedding_size: int | None = None
     cell: Literal["simple", "gru", "lstm"] = "lstm"
     hidden_size: int = 128
     num_layers: int = 1
@@ -67,14 +73,24 @@ class Model(nn.Module):
     dtype: Dtype = "float32"
     param_dtype: Dtype = "float32"
 
+    @property
+    def causal(self) -> bool:
+        """Whether an output depends on its own step and earlier ones only."""
+        return not self.bidirectional
+
     @nn.compact
     def __call__(
-        self, sequence: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None = None, *, train: bool = False
+        self,
+        sequence: Float[Array, "B T D"] | None = None,
+        mask: Bool[Array, "B T"] | None = None,
+        tokens: Int[Array, "B T"] | None = None,
+        *,
+        train: bool = False,
     ) -> Float[Array, "B *steps outputs"]:
-        """Reads the steps where `mask` is True.
+        """Reads the steps where `mask` is True, of the tokens if there is a vocabulary, else of the sequence.
 
-        Raises ValueError if an option belongs to another cell, or if `output_length` is shorter than the
-        sequence or comes with a mask.
+        Raises ValueError if the input is of the other kind, if an option belongs to another cell, or if `output_length`
+        is shorter than the input or comes with a mask.
         """
         options: dict[str, Any] = {
             "activation": self.activation,
@@ -83,8 +99,12 @@ class Model(nn.Module):
             "peephole": self.peephole,
         }
         given = {name: option for name, option in options.items() if option is not None}
+        dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        sizes = (self.vocab_size, self.embedding_size, self.hidden_size)
+        embed = SequenceInput("rnn", *sizes, self.dropout_rate, **dtypes, name="embedding")
+        x = embed(sequence, tokens, train=train)
         if self.output_length is not None:
-            sequence = self.continued(sequence, mask)
+            x = self.continued(x, mask)
         stack = RecurrentStack(
             cell=construct(f"rnn: cell={self.cell!r}", CELLS[self.cell], {**given, "layer_norm": self.layer_norm}),
             hidden_size=self.hidden_size,
@@ -95,11 +115,10 @@ class Model(nn.Module):
             unroll=self.unroll,
             remat=self.remat,
             implementation=self.implementation,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
+            **dtypes,
             name="stack",
         )
-        x, states = stack(sequence, mask, train=train)
+        x, states = stack(x, mask, train=train)
         if self.outputs == "last":
             last_layer = states[-2:] if self.bidirectional else states[-1:]
             x = jnp.concatenate([state[-1] for state in last_layer], axis=-1)
@@ -108,7 +127,7 @@ class Model(nn.Module):
         elif self.outputs == "mean":
             x = x.mean(axis=1)
         x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
-        return Head(self.num_classes, dtype=self.dtype, param_dtype=self.param_dtype, name="head")(x)
+        return Head(self.num_classes, **dtypes, name="head")(x)
 
     def continued(self, sequence: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None) -> Float[Array, "B _ D"]:
         """The sequence, continued by zeros to `output_length`."""

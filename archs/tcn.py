@@ -12,8 +12,9 @@ import jax
 from flax import linen as nn
 from jax import lax
 from jax import numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
+from archs.layers.embedding import SequenceInput
 from archs.layers.fields import Dtype
 from archs.layers.head import Head
 
@@ -95,18 +96,24 @@ class Model(nn.Module):
 
     Attributes:
         num_classes: Outputs: classes or regression targets. None returns what the head would read.
+        vocab_size: Tokens that there are, if the input is text; None reads vectors. As many outputs of all steps make a
+            language model.
+        embedding_size: Width of a token; None is `hidden_size`.
         hidden_size: Channels of each block.
         num_layers: Blocks.
         kernel_size: Steps that a convolution reads.
         outputs: What the head reads: "last" the last real step, "all" every step.
-        dropout_rate: Share of channels dropped after each convolution, over all steps, in training.
+        dropout_rate: Share dropped of embeddings, and of channels after each convolution, over all steps, in training.
         dtype: Type of the computation; outputs are at least float32.
         param_dtype: Type of the parameters.
     """
 
     view: ClassVar[str] = "pixels"
+    causal: ClassVar[bool] = True  # an output depends on its own step and earlier ones only
 
     num_classes: int | None
+    vocab_size: int | None = None
+    embedding_size: int | None = None
     hidden_size: int = 25
     num_layers: int = 8
     kernel_size: int = 7
@@ -122,14 +129,24 @@ class Model(nn.Module):
 
     @nn.compact
     def __call__(
-        self, sequence: Float[Array, "B T D"], mask: Bool[Array, "B T"] | None = None, *, train: bool = False
+        self,
+        sequence: Float[Array, "B T D"] | None = None,
+        mask: Bool[Array, "B T"] | None = None,
+        tokens: Int[Array, "B T"] | None = None,
+        *,
+        train: bool = False,
     ) -> Float[Array, "B outputs"] | Float[Array, "B T outputs"]:
-        """Reads the steps where `mask` is True: padding at either end changes nothing."""
+        """Reads the steps where `mask` is True, of the tokens if there is a vocabulary, else of the sequence.
+
+        Padding at either end changes nothing. Raises ValueError if the input is of the other kind.
+        """
         dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        sizes = (self.vocab_size, self.embedding_size, self.hidden_size)
+        x = SequenceInput("tcn", *sizes, self.dropout_rate, **dtypes, name="embedding")(sequence, tokens, train=train)
         if mask is None:
-            mask = jnp.ones(sequence.shape[:2], bool)
+            mask = jnp.ones(x.shape[:2], bool)
         # Whatever stands in the padding, NaN included, must not reach a gradient.
-        x = jnp.where(mask[:, :, None], sequence, 0).astype(self.dtype)
+        x = jnp.where(mask[:, :, None], x, 0).astype(self.dtype)
         for layer in range(self.num_layers):
             x = TemporalBlock(
                 self.hidden_size, self.kernel_size, 2**layer, self.dropout_rate, **dtypes, name=f"block_{layer}"

@@ -16,8 +16,8 @@ from jax import numpy as jnp
 
 import archs
 
-# What an architecture's own test file says of it: small models that together reach every field, their input, those that
-# are for './launch.sh test --all' only, and sizes.
+# What an architecture's own test file says of it: small models that together reach every field, their input or that of
+# some by name, those that are for './launch.sh test --all' only, and sizes.
 FILES: dict[str, ModuleType | None] = {}
 for _name in archs.names():
     found = importlib.util.find_spec(f"tests.archs.test_{_name}")
@@ -37,6 +37,8 @@ KEYS = {
         "target_mask",
         "tokens",
         "token_types",
+        "tokens_2",
+        "mask_2",
     ),
     *("nodes", "edges", "globals", "senders", "receivers", "node_mask", "edge_mask"),
     *("audio", "video", "image_mask", "audio_mask", "tokens_mask", "video_mask", "sequence_mask"),
@@ -49,7 +51,8 @@ def make(case: str, **fields) -> tuple[nn.Module, dict[str, jax.Array]]:
     fields = {"num_classes": 3, **file.CASES[own], **fields}
     if "num_classes" not in {field.name for field in dataclasses.fields(archs.model_class(name))}:
         del fields["num_classes"]
-    return archs.build(name, **fields), {key: jnp.asarray(value) for key, value in file.INPUTS.items()}
+    inputs = getattr(file, "OTHER_INPUTS", {}).get(own, file.INPUTS)
+    return archs.build(name, **fields), {key: jnp.asarray(value) for key, value in inputs.items()}
 
 
 def example(name: str, shapes: dict[str, jax.ShapeDtypeStruct] | None = None) -> dict[str, jax.ShapeDtypeStruct]:
@@ -60,11 +63,16 @@ def example(name: str, shapes: dict[str, jax.ShapeDtypeStruct] | None = None) ->
 
 def output_shape(model: nn.Module, inputs: dict[str, jax.Array]) -> tuple[int, ...]:
     """The dimensions of the outputs but the last."""
-    if isinstance(getattr(model, "head", None), str):  # of a token model
+    if has_heads(model):
         return inputs["tokens"].shape[: 1 if model.head == "sequence" else 2]
-    per_place = {"all": "sequence", "nodes": "nodes", "edges": "senders"}
+    per_place = {"all": "sequence" if "sequence" in inputs else "tokens", "nodes": "nodes", "edges": "senders"}
     key = "target" if "target" in inputs else per_place.get(getattr(model, "outputs", None))
     return inputs[key].shape[:2] if key else next(iter(inputs.values())).shape[:1]
+
+
+def has_heads(model: nn.Module | type[nn.Module]) -> bool:
+    """Whether it is a model of tokens whose field `head` says which of several there is."""
+    return isinstance(getattr(model, "head", None), str)
 
 
 def count_parameters(variables) -> int:
@@ -103,8 +111,7 @@ def test_declaration(name):
     fields = {field.name: field for field in dataclasses.fields(model)}
     if "num_classes" in fields:
         assert fields["num_classes"].type == int | None
-        reads_text_only = "vocab_size" in fields and fields["vocab_size"].default is dataclasses.MISSING
-        assert (fields["num_classes"].default is dataclasses.MISSING) == (not reads_text_only)
+        assert (fields["num_classes"].default is dataclasses.MISSING) == (not has_heads(model))
     assert fields["dtype"].default == fields["param_dtype"].default == "float32"
 
 
@@ -120,7 +127,7 @@ def test_shapes(case):
     assert outputs.shape == (*expected, getattr(model, "num_classes", None) or outputs.shape[-1])
     assert outputs.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(variables["params"])} == {jnp.dtype("float32")}
-    if not hasattr(model, "num_classes") or hasattr(model, "vocab_size"):
+    if not hasattr(model, "num_classes") or has_heads(model):
         return
     headless, _ = make(case, num_classes=None)
     features, fewer = jax.eval_shape(lambda: headless.init_with_output(jax.random.key(0), **inputs))

@@ -15,12 +15,20 @@ CASES = {
     "batch": {"hidden_sizes": (8,), "stage_sizes": (2,)},
     "M-net": {"variant": "M3", "hidden_sizes": (8, 8), "stage_sizes": (1, 2)},
     "residual": {"variant": "M34-res", "hidden_sizes": (8, 16), "stage_sizes": (1, 2)},
+    "tokens": {"variant": "kim", "vocab_size": 10, "embedding_size": 6, "hidden_sizes": (8,), "dropout_rate": 0.0},
 }
 INPUTS = {
     "sequence": np.random.default_rng(0).normal(size=(2, 70, 3)).astype(np.float32),
     "mask": np.arange(70)[None] < np.array([[70], [33]]),
 }
+TOKENS = np.random.default_rng(1).integers(10, size=(2, 70)).astype(np.int32)
+OTHER_INPUTS = {"tokens": {"tokens": TOKENS, "mask": INPUTS["mask"]}}
 COUNTS = [
+    (
+        {"variant": "kim", "vocab_size": 20_000, "num_classes": 2},
+        20_000 * 300 + 360_300 + 602,
+        {"tokens": jax.ShapeDtypeStruct((50,), "int32")},
+    ),
     ({"variant": "M3", "num_classes": 10}, 221_194),
     ({"variant": "M5", "num_classes": 10}, 559_114),
     ({"variant": "M11", "num_classes": 10}, 1_786_442),
@@ -115,6 +123,19 @@ def test_residual_block_adds_copies_of_its_input(random_variables):
     np.testing.assert_array_equal(block.apply(silent, SEQUENCE, None), expected)
 
 
+def test_several_kernel_sizes_are_convolutions_side_by_side(random_variables):
+    fields = {"num_classes": None, "hidden_sizes": (4,), "stage_sizes": (1,), "normalization": "none", "pool": "max"}
+    joined = archs.build("convnet1d", kernel_size=(2, 5), **fields)
+    variables = random_variables(joined, SEQUENCE)
+    parts = [
+        archs.build("convnet1d", kernel_size=size, **fields).apply(
+            {"params": {"stage_0_0": variables["params"][f"stage_0_0_{size}"]}}, SEQUENCE
+        )
+        for size in (2, 5)
+    ]
+    np.testing.assert_allclose(joined.apply(variables, SEQUENCE), np.concatenate(parts, axis=-1), rtol=1e-6)
+
+
 def test_size_does_not_depend_on_length():
     model = archs.build("convnet1d", variant="M3", num_classes=2)
     one, other = (
@@ -135,6 +156,8 @@ def test_size_does_not_depend_on_length():
             {"residual": True, "hidden_sizes": (4, 4, 6)},
             "convnet1d: residual=True cannot widen 4 channels to 6; choose hidden_sizes that are multiples",
         ),
+        ({"residual": True, "kernel_size": (3, 5)}, r"kernel_size is \(3, 5\), and residual=True takes a single one"),
+        ({"kernel_size": (3, 3)}, r"convnet1d: kernel_size is \(3, 3\); give at least one, and each once"),
     ],
 )
 def test_mistakes_are_named(fields, message):

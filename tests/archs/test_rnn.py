@@ -22,8 +22,11 @@ CASES = {
     },
     "lstm": {"hidden_size": 8, "bidirectional": True, "bias": "two", "forget_bias": 2.0, "implementation": "scan"},
     "lstm-all": {"hidden_size": 8, "peephole": True, "layer_norm": True, "remat": True, "output_length": 7},
+    "tokens": {"hidden_size": 8, "vocab_size": 10, "embedding_size": 6, "outputs": "all"},
 }
 INPUTS = {"sequence": np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)}
+TOKENS = np.random.default_rng(1).integers(10, size=(2, 5)).astype(np.int32)
+OTHER_INPUTS = {"tokens": {"tokens": TOKENS, "mask": np.arange(5) < np.array([[5], [3]])}}
 COUNTS = [
     (
         {"cell": cell, "bias": bias, "hidden_size": 128, "num_classes": None},
@@ -36,6 +39,12 @@ COUNTS = [
         ("lstm", 131_584, 132_096),
     ]
     for bias, count in [("one", one), ("two", two)]
+] + [
+    (
+        {"vocab_size": 1000, "embedding_size": 64, "hidden_size": 128, "outputs": "all", "num_classes": 1000},
+        1000 * 64 + 4 * 128 * (64 + 128 + 1) + 129 * 1000,
+        {"tokens": jax.ShapeDtypeStruct((20,), "int32")},
+    ),
 ]
 
 RNG = np.random.default_rng(0)

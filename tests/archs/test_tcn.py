@@ -11,11 +11,14 @@ from archs import tcn
 CASES = {
     "last": {"hidden_size": 8, "num_layers": 2, "kernel_size": 3},
     "all": {"hidden_size": 8, "num_layers": 2, "kernel_size": 2, "outputs": "all"},
+    "tokens": {"hidden_size": 8, "num_layers": 1, "kernel_size": 2, "vocab_size": 10, "embedding_size": 6},
 }
 INPUTS = {
     "sequence": np.random.default_rng(0).normal(size=(2, 12, 3)).astype(np.float32),
     "mask": np.arange(12)[None] < np.array([[12], [7]]),
 }
+TOKENS = np.random.default_rng(1).integers(10, size=(2, 12)).astype(np.int32)
+OTHER_INPUTS = {"tokens": {"tokens": TOKENS, "mask": INPUTS["mask"]}}
 COUNTS = [
     ({"variant": "mnist", "num_classes": 10}, 66_910),
     ({"variant": "adding", "num_classes": 1}, 70_369, {"sequence": jax.ShapeDtypeStruct((600, 2), "float32")}),
