@@ -1,5 +1,7 @@
 """Objectives of language models: which tokens count, what hides them, and that models learn by them."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +29,7 @@ class Given(nn.Module):
 
     vocab_size: int = VOCABULARY
     next_sentence: bool = False
+    causal: bool = True
 
     def __call__(self, tokens, logits, *, train=False):
         if self.next_sentence:
@@ -168,13 +171,40 @@ def test_what_does_not_fit_is_refused(objective, model, logits, message):
         judge(objective, {"tokens": TOKENS, "logits": logits}, model, train=True)
 
 
-def test_a_model_that_sees_the_next_token_cannot_predict_it():
-    model = archs.build("bert", **SIZES)
-    variables = jax.eval_shape(model.init, jax.random.key(0), TOKENS)
-    with pytest.raises(ValueError, match="logits of tokens that it has seen.*take a causal model"):
-        jax.eval_shape(
-            lambda v: language_modeling.Objective().loss(model, v, {"tokens": TOKENS}, rngs={}, train=False), variables
-        )
+def judge_untrained(model):
+    """What language modelling says of a model, on shapes alone."""
+    variables = jax.eval_shape(lambda: model.init(jax.random.key(0), tokens=TOKENS))
+    loss = functools.partial(language_modeling.Objective().loss, model, rngs={}, train=False)
+    return jax.eval_shape(lambda v: loss(v, {"tokens": TOKENS})[0], variables)
+
+
+RECURRENT = {"num_classes": VOCABULARY, "vocab_size": VOCABULARY, "hidden_size": 16, "outputs": "all"}
+CONVOLUTIONAL = {**RECURRENT, "num_layers": 2, "kernel_size": 3}
+
+
+@pytest.mark.parametrize(
+    "name, fields",
+    [
+        ("bert", SIZES),
+        ("bert", {**SIZES, "head": "tokens", "num_classes": VOCABULARY}),
+        ("rnn", {**RECURRENT, "bidirectional": True}),
+    ],
+    ids=["bert", "bert-tokens", "bidirectional"],
+)
+def test_a_model_that_sees_the_next_token_cannot_predict_it(name, fields):
+    with pytest.raises(ValueError, match="sees the tokens that it should predict; take a causal one: gpt .* rnn with"):
+        judge_untrained(archs.build(name, **fields))
+
+
+@pytest.mark.parametrize(
+    "fields, given", [({"outputs": "last"}, r"\(2, 9\)"), ({"num_classes": 4}, r"\(2, 6, 4\)")], ids=str
+)
+def test_outputs_that_are_no_logits_of_all_next_tokens_are_refused(fields, given):
+    message = (
+        rf"the model gives {given}, not logits \(2, 6, 9\) of the next tokens; set outputs='all' and num_classes to"
+    )
+    with pytest.raises(ValueError, match=message):
+        judge_untrained(archs.build("rnn", **{**RECURRENT, **fields}))
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, 1.1])
@@ -187,12 +217,14 @@ def test_rates_out_of_range_are_refused(rate):
     "model, objective",
     [
         (archs.build("gpt", **SIZES), language_modeling.Objective()),
+        (archs.build("rnn", **RECURRENT), language_modeling.Objective()),
+        (archs.build("tcn", **CONVOLUTIONAL), language_modeling.Objective()),
         (
             archs.build("bert", **SIZES, next_sentence=True),
             masked_language_modeling.Objective(MASK_TOKEN, mask_rate=0.5, next_sentence=True),
         ),
     ],
-    ids=["gpt", "bert"],
+    ids=["gpt", "rnn", "tcn", "bert"],
 )
 def test_a_few_steps_of_training_lower_the_loss(model, objective):
     batch = {"tokens": jnp.tile(TOKENS, (8, 1)), "mask": jnp.ones((16, 6), bool), "label": jnp.tile(jnp.arange(2), 8)}

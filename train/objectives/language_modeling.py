@@ -15,6 +15,8 @@ from train import objectives
 class Objective:
     """Reads `tokens` [B, T]; the model gives logits [B, T, vocabulary], those at t of the token at t + 1.
 
+    It must be causal: have head="language_model", or say `causal` of itself.
+
     If the batch has `mask` [B, T], True at real tokens, a token counts if it and the one before it are real. Loss, in
     nats, and accuracy are means over the tokens that count; the perplexity is the exponential of that loss.
     """
@@ -34,13 +36,7 @@ class Objective:
     ) -> tuple[Array, objectives.Metrics, Any]:
         logits, mutated, _ = objectives.apply(model, variables, batch, rngs=rngs, train=train)
         tokens = batch["tokens"]
-        sees_both_sides = getattr(model, "head", None) == "masked_language_model"
-        if sees_both_sides or logits.shape != (*tokens.shape, model.vocab_size):
-            given = "logits of tokens that it has seen" if sees_both_sides else str(logits.shape)
-            raise ValueError(
-                f"the model gives {given}, not logits {(*tokens.shape, model.vocab_size)} of the next tokens; "
-                "take a causal model with head='language_model'"
-            )
+        _check(model, logits.shape, tokens.shape)
         real = objectives.valid_places(batch, tokens.shape, "mask")
         valid, predicted, target = real[:, :-1] & real[:, 1:], logits[:, :-1], tokens[:, 1:]
         correct = jnp.argmax(predicted, -1) == target
@@ -49,3 +45,18 @@ class Objective:
             "accuracy": objectives.weighted(correct.astype(jnp.float32), valid),
         }
         return objectives.mean(metrics["loss"]), metrics, mutated
+
+
+def _check(model: nn.Module, logits: tuple[int, ...], tokens: tuple[int, ...]) -> None:
+    """Raises ValueError unless the model gives logits of the next tokens, and has not seen them."""
+    if not (getattr(model, "causal", False) or getattr(model, "head", None) == "language_model"):
+        raise ValueError(
+            "the model sees the tokens that it should predict; take a causal one: gpt with head='language_model', tcn, "
+            "or rnn with bidirectional=False"
+        )
+    expected = (*tokens, getattr(model, "vocab_size", None))
+    if logits != expected:
+        raise ValueError(
+            f"the model gives {logits}, not logits {expected} of the next tokens; set outputs='all' and num_classes to "
+            "vocab_size, or head='language_model', whichever it has"
+        )
