@@ -3,7 +3,7 @@
 Frames of 25 ms begin every 10 ms, from the first sample on, and end within the recording's array. Of each, under a Hann
 window, the Fourier transform over the next power of two of points gives powers, which are summed in 40 triangles of
 height 1. Each triangle reaches from the middle of the one before to the middle of the next; their middles are equally
-far apart, from 0 to half the sample rate, on the mel scale of HTK (Young et al., The HTK Book, section 5.4):
+far apart, from 0 to half the sample rate, on the mel scale of HTK (Young et al., The HTK Book, filterbank analysis):
 2595 log10(1 + f / 700 Hz). Then the natural logarithm, of no less than FLOOR; and last, each recording is shifted and
 scaled to mean 0 and variance 1 over all its real frames and bands, so that its loudness drops out.
 """
