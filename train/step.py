@@ -130,9 +130,14 @@ def eval_step(
     recipe: Recipe, state: TrainState, batch: Mapping[str, Array], *, gather: Gather = lambda params: params
 ) -> objectives.Metrics:
     """The objective's metrics of a batch, nothing dropped out."""
-    params = state.params if state.ema_params is None else state.ema_params
-    variables = {"params": gather(params), **state.model_state}
+    variables = evaluated_variables(state, gather)
     return recipe.objective.loss(recipe.model, variables, batch, rngs={}, train=False)[1]
+
+
+def evaluated_variables(state: TrainState, gather: Gather = lambda params: params) -> dict[str, PyTree]:
+    """The model's variables as they are evaluated: with the averages of the parameters, where a run keeps them."""
+    params = state.params if state.ema_params is None else state.ema_params
+    return {"params": gather(params), **state.model_state}
 
 
 def _gradients(
