@@ -3,6 +3,8 @@
 """
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ import numpy as np
 from etils import epath
 from jaxtyping import Array
 
+from train import decoding
 from train import mesh as meshes
 from train.data import Augmentation, EvaluationBatches, on_devices
 from train.errors import UserError
@@ -79,9 +82,43 @@ class Evaluation:
         assert totals is not None, "a split has at least one batch"
         return {name: float(total / count) for name, (total, count) in jax.device_get(totals).items()}
 
+    def write(self, split: str, choice: decoding.Choice, length: int, num_examples: int | None = None) -> np.ndarray:
+        """What the model writes for the sources of a split, or for the first of them: tokens [N, length]."""
+        data = self.experiment.data
+        function = decoding.compiled(writer_of(self.experiment), self.mesh, choice, length)
+        size = num_examples or len(data.split(split))
+        batches = itertools.islice(self.batches(split), math.ceil(size / data.batch_size))
+        written = [function(self.state, batch, jax.random.key(0)) for batch in batches]
+        return np.concatenate(jax.device_get(written))[:size]
+
     def run(self, chosen: Mapping[str, Any]) -> dict[str, float]:
         """What the chosen evaluators report, each number named `split/name`."""
         numbers: dict[str, float] = {}
         for evaluator in chosen.values():
             numbers |= {f"{evaluator.split}/{name}": value for name, value in evaluator.evaluate(self).items()}
         return numbers
+
+
+def writer_of(experiment: "Experiment") -> decoding.Writer:
+    """The model of a run as one that writes targets; without a vocabulary it is not known which token ends them."""
+    known = experiment.data.vocabulary()
+    if known is None:
+        return decoding.Writer(experiment.model)
+    return decoding.Writer(experiment.model, known.end, known.pad)
+
+
+def check_writes(path: str, experiment: "Experiment", length: int) -> None:
+    """Raises UserError, beginning with `path`, unless the model writes targets of `length` tokens."""
+    name, spec = experiment.config.model.name, experiment.spec
+    if "target" not in spec or not decoding.has_cache(experiment.model):
+        raise UserError(f"{path}: {name} writes no target from a source; seq2seq and transformer do.")
+    writer = writer_of(experiment)
+    try:
+        writer.cache_shapes(writer.read(spec), 1, length)
+    except ValueError as error:
+        raise UserError(f"{path}: {name} cannot write {length} tokens: {error}") from error
+
+
+def quarters(lengths: np.ndarray) -> list[np.ndarray]:
+    """Indices of a quarter of the examples each, from the shortest to the longest; of equal length, the first first."""
+    return np.array_split(np.argsort(lengths, kind="stable"), 4)
