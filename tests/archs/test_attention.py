@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from jax import numpy as jnp
 
-from archs.layers import mixers
+from archs.layers import chunked_attention, mixers
 from archs.layers.attention import MultiHeadAttention
 from archs.layers.block import Block
 from archs.layers.mixers import dense
@@ -60,7 +60,7 @@ def test_chunks_change_nothing(causal, length, memory_length, masked):
     weights = jnp.asarray(RNG.normal(size=(2, length, 2, 3)), jnp.float32)
 
     def chunked(q, k, v):
-        return dense.chunked(q, k, v, mask=mask, causal=causal, chunk=4)
+        return chunked_attention.attend(q, k, v, mask=mask, causal=causal, chunk=4)
 
     def plain(q, k, v):
         return dense.plain(q, k, v, dense.visible_keys(length, memory_length, mask, causal))
@@ -71,6 +71,30 @@ def test_chunks_change_nothing(causal, length, memory_length, masked):
     np.testing.assert_allclose(jax.jit(chunked)(q, k, v), jax.jit(plain)(q, k, v), rtol=1e-5, atol=1e-6)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
     jax.tree.map(close, value_and_gradients(chunked), value_and_gradients(plain))
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("bfloat16", 2e-2), ("float64", 1e-12)])
+def test_chunks_keep_the_type(dtype, tolerance):
+    """And as much of its precision, in outputs and gradients."""
+    with jax.enable_x64(True):
+        q, k, v, weights = (jnp.asarray(RNG.normal(size=(2, 9, 2, 4))) for _ in range(4))
+
+        def value_and_gradients(attend, *qkv):
+            def loss(*qkv):
+                outputs = attend(*qkv)
+                return (outputs * weights).sum(), outputs
+
+            return jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))(*qkv)
+
+        def chunked(q, k, v):
+            return chunked_attention.attend(q, k, v, mask=None, causal=True, chunk=4)
+
+        actual = value_and_gradients(chunked, *(x.astype(dtype) for x in (q, k, v)))
+        assert {str(leaf.dtype) for leaf in jax.tree.leaves(actual)} == {dtype}
+        visible = dense.visible_keys(9, 9, None, causal=True)
+        expected = value_and_gradients(lambda *qkv: dense.plain(*qkv, visible), q, k, v)
+        close = functools.partial(np.testing.assert_allclose, rtol=tolerance, atol=tolerance)
+        jax.tree.map(lambda a, b: close(a.astype("float64"), b), actual, expected)
 
 
 def temporary_bytes(kernel, length):

@@ -9,14 +9,13 @@ from typing import ClassVar, Literal
 
 import jax
 from flax import linen as nn
-from jax import lax
 from jax import numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from archs.layers import chunked_attention
 from archs.layers.fields import Dtype
 
 Offset = Int[Array, ""] | int
-CHUNK = 256  # queries, and keys, of one step of the chunked kernel
 LONG = 1024  # positions beyond which the matrix of weights is what fills memory
 
 
@@ -45,61 +44,6 @@ def plain(
 ) -> Float[Array, "B T H V"]:
     """The formula, with its matrix of weights: what other kernels are compared with."""
     return jnp.einsum("bhts,bshv->bthv", attention_weights(q, k, visible).astype(v.dtype), v)
-
-
-def chunked(
-    q: Float[Array, "B T H K"],
-    k: Float[Array, "B S H K"],
-    v: Float[Array, "B S H V"],
-    *,
-    mask: Bool[Array, "B S"] | None,
-    causal: bool,
-    chunk: int = CHUNK,
-) -> Float[Array, "B T H V"]:
-    """The same in memory linear in length, backwards too (Rabe and Staats, 2021, https://arxiv.org/abs/2112.05682).
-
-    Queries are taken chunk by chunk, and for each chunk keys are, with a running maximum and sum of the softmax. The
-    backward pass computes each chunk again.
-    """
-    batch, length, heads, _ = q.shape
-    memory_length = k.shape[1]
-    wide = jnp.promote_types(q.dtype, jnp.float32)
-    mask = jnp.ones((batch, memory_length), bool) if mask is None else mask
-    more, more_keys = -length % chunk, -memory_length % chunk
-    q = jnp.pad(q, ((0, 0), (0, more), (0, 0), (0, 0)))
-    k, v = (jnp.pad(x, ((0, 0), (0, more_keys), (0, 0), (0, 0))) for x in (k, v))
-    mask = jnp.pad(mask, ((0, 0), (0, more_keys)))
-
-    def chunks(x: Array) -> Array:
-        return jnp.moveaxis(x.reshape(x.shape[0], -1, chunk, *x.shape[2:]), 1, 0)
-
-    keys = (chunks(k), chunks(v), chunks(mask), jnp.arange(k.shape[1]).reshape(-1, chunk))
-
-    @jax.checkpoint
-    def attend(numbered: tuple[Array, Array]) -> Array:
-        queries, places = numbered
-
-        @jax.checkpoint
-        def step(carry: tuple[Array, Array, Array], part: tuple[Array, ...]) -> tuple[tuple[Array, Array, Array], None]:
-            highest, total, mixed = carry
-            k, v, real, key_places = part
-            scores = jnp.einsum("bthk,bshk->bhts", queries, k, preferred_element_type=wide) / q.shape[-1] ** 0.5
-            visible = real[:, None, None, :]
-            if causal:
-                visible = visible & (key_places[None] <= places[:, None])[None, None]
-            scores = jnp.where(visible, scores, jnp.finfo(wide).min)
-            higher = jnp.maximum(highest, scores.max(-1))
-            rescale, weights = jnp.exp(highest - higher), jnp.exp(scores - higher[..., None])
-            new = jnp.einsum("bhts,bshv->bhtv", weights.astype(v.dtype), v, preferred_element_type=wide)
-            return (higher, rescale * total + weights.sum(-1), rescale[..., None] * mixed + new), None
-
-        lowest = jnp.full((batch, heads, chunk), jnp.finfo(wide).min, wide)
-        start = (lowest, jnp.zeros_like(lowest), jnp.zeros((*lowest.shape, v.shape[-1]), wide))
-        (_, total, mixed), _ = lax.scan(step, start, keys)
-        return mixed / total[..., None]
-
-    mixed = lax.map(attend, (chunks(q), jnp.arange(q.shape[1]).reshape(-1, chunk)))  # [chunks, B, H, chunk, V]
-    return mixed.transpose(1, 0, 3, 2, 4).reshape(batch, -1, heads, v.shape[-1])[:, :length].astype(v.dtype)
 
 
 class Mixer(nn.Module):
@@ -145,7 +89,7 @@ class Mixer(nn.Module):
             return plain(q, k, v, visible(offset))
         kernel = self.chosen(q, k, v)
         if kernel == "chunked":
-            return chunked(q, k, v, mask=mask, causal=causal)
+            return chunked_attention.attend(q, k, v, mask=mask, causal=causal)
         if kernel == "fused":
             real = None if mask is None else mask[:, None, None, :]
             return jax.nn.dot_product_attention(q, k, v, mask=real, is_causal=causal, implementation="cudnn")

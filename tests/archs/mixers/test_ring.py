@@ -16,8 +16,7 @@ from flax.core import FrozenDict
 from jax import numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from archs.layers import mixers
-from archs.layers.mixers import dense
+from archs.layers import chunked_attention, mixers
 from archs.layers.stack import Stack
 from train.flops import forward_flops
 from train.mesh import AXES
@@ -74,7 +73,7 @@ def test_on_four_devices():
 )
 def test_devices_change_nothing(seq, causal, masked, monkeypatch):
     """Outputs and gradients, in chunks of 4 positions, which do not divide the part of one of four devices."""
-    monkeypatch.setattr(dense, "CHUNK", 4)
+    monkeypatch.setattr(chunked_attention, "CHUNK", 4)
     mask = MASK if masked else None
     expected = value_and_gradients(DENSE, mask, causal)(Q, K, V)
     with enter(seq=seq):
@@ -163,7 +162,7 @@ def cost(length, seq):
 
 @on_four_devices
 def test_a_device_needs_memory_for_its_part_and_no_work_is_done_twice(monkeypatch):
-    monkeypatch.setattr(dense, "CHUNK", 32)
+    monkeypatch.setattr(chunked_attention, "CHUNK", 32)
     shared, longer, alone = cost(2048, 4), cost(8192, 4), cost(8192, 1)
     slopes = np.log(np.divide(longer, shared)) / np.log(4)
     np.testing.assert_allclose(slopes, [2, 2, 1], atol=0.1)
