@@ -68,6 +68,8 @@ def test_a_column_of_a_table(unit, folder):
         ("three", "table.tsv:3"),
     ]
     assert texts(text.Source(("table.tsv:0",), unit=unit)) == ["id", "1", "2", "3"], "no header by position"
+    (folder / "poems" / "titles.tsv").write_text("1\tode\n")
+    assert pairs(text.Source(("poems/titles.tsv:1",), unit=unit)) == [("ode", "poems/titles.tsv:1")]
 
 
 def test_splits_have_places_of_their_own(folder):

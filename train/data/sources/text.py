@@ -130,7 +130,8 @@ def _from_table(path: str, split: str) -> Iterator[tuple[Place, str]]:
     opened = files.opened(file, f"{FIELD}.{split}")
     name = files.choose(opened, posixpath.basename(file), f"{FIELD}.{split}")
     table = tsv.read(opened, name, {split: column}, header=isinstance(column, str))
-    return zip(table["origin"], table[split], strict=True)
+    places = [posixpath.join(posixpath.dirname(file), origin) for origin in table["origin"]]
+    return zip(places, table[split], strict=True)
 
 
 def _from_tfds(path: str, split: str) -> Iterator[tuple[Place, str]]:
