@@ -145,19 +145,18 @@ def test_mistakes_are_named(folder, fields, message):
 
 
 @pytest.mark.parametrize(
-    "content, message",
+    "name, content, message",
     [
-        ('[\n{"name": }]', "bad.json:2: is no JSON: Expecting value"),
-        ('{"name": "red"}', "bad.json: is no list of objects"),
-        ("name\ttag\nred", "bad.tsv:2: has 1 columns, and the first line has 2"),
-        ("", "config.data.source: bad.tsv has no column 'name'"),
+        ("bad.json", '[\n{"name": }]', "bad.json:2: is no JSON: Expecting value"),
+        ("bad.json", '{"name": "red"}', "bad.json: is no list of objects"),
+        ("bad.tsv", "name\ttag\nred", "bad.tsv:2: has 1 columns, and the first line has 2"),
+        ("bad.tsv", "", "config.data.source: bad.tsv has no column 'name'"),
     ],
 )
-def test_a_table_that_cannot_be_read(folder, content, message):
-    name = message.split("bad")[1][:5].rstrip(":")
-    (folder / f"bad{name}".strip()).write_text(content)
+def test_a_table_that_cannot_be_read(folder, name, content, message):
+    (folder / name).write_text(content)
     with pytest.raises(UserError, match=re.escape(message)):
-        source(folder, table=f"bad{name}".strip()).splits()
+        source(folder, table=name).splits()
 
 
 def test_clip_reads_them_as_tokens(folder):
