@@ -12,7 +12,7 @@ from flax import linen as nn
 from jax import numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from archs.layers import chunked_attention
+from archs.layers import chunked_attention, fused_attention
 from archs.layers.fields import Dtype
 
 Offset = Int[Array, ""] | int
@@ -53,9 +53,11 @@ class Mixer(nn.Module):
 
     Attributes:
         dropout_rate: Share of attention weights dropped in training; None leaves it to the model, where it drops them.
-        kernel: "plain" is the formula; "chunked" needs memory linear in length on any device; "fused" is
-            `jax.nn.dot_product_attention`, which is cuDNN's flash attention on NVIDIA GPUs in half precision. "auto"
-            is "fused" there, and elsewhere "chunked" for sequences longer than 1,024.
+        kernel: "plain" is the formula; "chunked" needs memory linear in length on any device; "fused" is the device's
+            own kernel (see `fused_attention`): cuDNN's on NVIDIA GPUs in half precision, a Pallas kernel on TPUs.
+            "auto" is the formula up to 1,024 positions, and beyond them "fused" where it can be, else "chunked"; on
+            GPUs it is "fused" at any length. Where weights are dropped or sown, or queries come later than the first
+            keys, it is the formula in any case.
         dtype, param_dtype: Not used: the values decide, and there are no parameters.
     """
 
@@ -79,6 +81,7 @@ class Mixer(nn.Module):
         offset: Offset | None = None,
         train: bool = False,
     ) -> Float[Array, "B T H V"]:
+        """Raises ValueError if the kernel asked for cannot take these inputs on this device."""
         visible = functools.partial(visible_keys, q.shape[1], k.shape[1], mask, causal)
         if self.is_mutable_collection("intermediates") or (train and self.dropout_rate):
             weights = attention_weights(q, k, visible(0 if offset is None else offset))
@@ -87,19 +90,22 @@ class Mixer(nn.Module):
             return jnp.einsum("bhts,bshv->bthv", weights.astype(v.dtype), v)
         if offset is not None:  # few queries at a time: their weights are small
             return plain(q, k, v, visible(offset))
-        kernel = self.chosen(q, k, v)
-        if kernel == "chunked":
-            return chunked_attention.attend(q, k, v, mask=mask, causal=causal)
-        if kernel == "fused":
-            real = None if mask is None else mask[:, None, None, :]
-            return jax.nn.dot_product_attention(q, k, v, mask=real, is_causal=causal, implementation="cudnn")
-        return plain(q, k, v, visible())
+        kernel = self.chosen(q, k, v, mask)
+        if kernel == "plain":
+            return plain(q, k, v, visible())
+        attend = chunked_attention.attend if kernel == "chunked" else fused_attention.attend
+        return attend(q, k, v, mask=mask, causal=causal)
 
-    def chosen(self, q: Array, k: Array, v: Array) -> str:
+    def chosen(self, q: Array, k: Array, v: Array, mask: Array | None) -> str:
         """The kernel for these inputs on the device at hand."""
-        if self.kernel != "auto":
+        if self.kernel not in ("auto", "fused"):
             return self.kernel
-        fits = q.dtype in (jnp.bfloat16, jnp.float16) and q.shape[-1] == v.shape[-1] <= 128 and q.shape[-1] % 8 == 0
-        if jax.default_backend() == "gpu" and fits and q.shape[1] % 2 == k.shape[1] % 2 == 0:
+        refusal = fused_attention.refusal(q, k, v, mask)
+        if self.kernel == "fused":
+            if refusal:
+                raise ValueError(f"mixer dense: kernel 'fused' {refusal}; choose 'auto', 'chunked' or 'plain'")
             return "fused"
-        return "chunked" if max(q.shape[1], k.shape[1]) > LONG else "plain"
+        is_long = max(q.shape[1], k.shape[1]) > LONG
+        if not refusal and (is_long or jax.default_backend() == "gpu"):
+            return "fused"
+        return "chunked" if is_long else "plain"
