@@ -1,0 +1,58 @@
+"""BERT learns from sentences without labels, by guessing hidden words (Devlin et al., 2018).
+
+    DATA_DIR=… TFDS_DATA_DIR=… ./launch.sh train --config=configs/bert_text.py --workdir=runs/bert_text
+
+Reads the sentences of sst2 and of the English half of Multi30k, and the lines of Tiny Shakespeare: training splits, no
+labels. configs/sst2.py and configs/nli.py go on from it. The network is a small BERT: 4 layers, 128 wide. With
+`embedded`, it reads the documentation of Python.
+
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+MODEL: dict[str, Any] = {"name": "bert", "max_length": 128, "hidden_size": 128, "num_layers": 4, "num_heads": 4}
+MODEL |= {"mlp_size": 512, "dropout_rate": 0.0}
+PAD, UNKNOWN, START, SEPARATOR, END, MASK = range(6)  # As every trained tokenizer numbers them.
+
+SENTENCES = {
+    "name": "text",
+    "unit": "line",
+    "train": ("sst2/train.tsv:0", "multi30k/train.en.gz", "tfds:tiny_shakespeare"),
+    "validation": ("sst2/dev.tsv:0", "multi30k/val.en.gz", "tfds:tiny_shakespeare"),
+}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    _, embedded = common.choose_data(argument, ("bert",), default="bert")
+    return ConfigDict(
+        {
+            "model": MODEL,
+            "objective": {
+                "name": "masked_language_modeling",
+                "mask_token": MASK,
+                "special_tokens": (PAD, START, SEPARATOR, END),
+            },
+            "data": {
+                "source": {"name": "english"} if embedded else SENTENCES,
+                "tokenizer": {"name": "wordpiece", "vocab_size": 8000},
+                "layout": {"name": "text", "max_length": 128, "truncate": True},
+                "length_buckets": (16, 24, 32, 48),
+                "batch_size": 64,
+            },
+            "optimizer": {
+                "name": "adamw",
+                "learning_rate": 1e-3,
+                "b2": 0.98,
+                "weight_decay": 0.01,
+                "clip_norm": 1.0,
+                "schedule": {"name": "linear", "warmup_steps": 500},
+            },
+            "evaluators": {"accuracy": {"split": "validation", "every": 2000}},
+            "log_every": 200,
+            "steps": 8000,
+        }
+    )

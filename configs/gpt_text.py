@@ -1,0 +1,50 @@
+"""GPT learns from sentences by guessing what comes next, before it learns a task (Radford et al., 2018).
+
+    DATA_DIR=… TFDS_DATA_DIR=… ./launch.sh train --config=configs/gpt_text.py --workdir=runs/gpt_text
+
+Reads what configs/bert_text.py reads, one sentence after the other. configs/nli.py goes on from it. The network is
+GPT-1's at a small size: 4 layers, 128 wide. With `embedded`, it reads the documentation of Python.
+
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+MODEL: dict[str, Any] = {"name": "gpt", "norm": "post", "max_length": 128, "hidden_size": 128, "num_layers": 4}
+MODEL |= {"num_heads": 4, "mlp_size": 512, "dropout_rate": 0.1}
+
+SENTENCES = {
+    "name": "text",
+    "unit": "line",
+    "train": ("sst2/train.tsv:0", "multi30k/train.en.gz", "tfds:tiny_shakespeare"),
+    "validation": ("sst2/dev.tsv:0", "multi30k/val.en.gz", "tfds:tiny_shakespeare"),
+}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    _, embedded = common.choose_data(argument, ("gpt",), default="gpt")
+    return ConfigDict(
+        {
+            "model": MODEL,
+            "objective": {"name": "language_modeling"},
+            "data": {
+                "source": {"name": "english"} if embedded else SENTENCES,
+                "tokenizer": {"name": "wordpiece", "vocab_size": 8000},
+                "layout": {"name": "language", "max_length": 64},
+                "batch_size": 32,
+            },
+            "optimizer": {
+                "name": "adamw",
+                "learning_rate": 1e-3,
+                "weight_decay": 0.01,
+                "clip_norm": 1.0,
+                "schedule": {"name": "cosine", "warmup_steps": 200},
+            },
+            "evaluators": {"loss": {"split": "validation", "every": 1000}},
+            "log_every": 200,
+            "steps": 4000,
+        }
+    )
