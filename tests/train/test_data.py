@@ -121,6 +121,13 @@ def test_views_hold_the_same_numbers(view, shape):
     np.testing.assert_array_equal(value.ravel(), image.ravel())
 
 
+def test_grey_levels_are_tokens():
+    image = np.asarray([[[[0, 0, 0], [255, 255, 255]], [[128, 128, 128], [0, 255, 0]]]], np.uint8)
+    tokens = views.VIEWS["tokens"](views.scale(image))["tokens"]
+    assert tokens.dtype == np.int32
+    np.testing.assert_array_equal(tokens, [[0, 255, 128, 85]])
+
+
 def test_bytes_are_scaled():
     np.testing.assert_array_equal(views.scale(np.array([0, 255], np.uint8)), np.array([0, 1], np.float32))
 

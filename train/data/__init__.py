@@ -113,7 +113,7 @@ class Data:
 
     source: Source
     batch_size: int
-    view: Literal["image", "rows", "pixels", "flat", "audio", "waveform", "log_mel"] | None = None
+    view: Literal["image", "rows", "pixels", "flat", "tokens", "audio", "waveform", "log_mel"] | None = None
     image_size: int | None = None
     permutation_seed: int | None = None
     train_fraction: float = 1.0

@@ -46,6 +46,12 @@ def as_flat(image: np.ndarray) -> Arrays:
     return {"features": image.reshape(len(image), -1)}
 
 
+def as_tokens(image: np.ndarray) -> Arrays:
+    """Pixels in reading order as tokens, their grey levels from 0 to 255: [B, X * Y]; colours are averaged."""
+    grey = np.rint(255 * image.mean(axis=-1)).astype(np.int32)
+    return {"tokens": grey.reshape(len(image), -1)}
+
+
 def as_audio(audio: np.ndarray, mask: np.ndarray, sample_rate: int) -> Arrays:
     """As it is: `audio` and `audio_mask` [B, T]."""
     return {"audio": audio, "audio_mask": mask}
@@ -67,6 +73,7 @@ VIEWS: dict[str, Callable[[np.ndarray], Arrays]] = {
     "rows": as_rows,
     "pixels": as_pixels,
     "flat": as_flat,
+    "tokens": as_tokens,
 }
 SOUND_VIEWS: dict[str, Callable[[np.ndarray, np.ndarray, int], Arrays]] = {
     "audio": as_audio,

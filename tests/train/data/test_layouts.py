@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from train.data.arrays import InMemory
-from train.data.layouts import language, text, text_pair, translation
+from train.data.layouts import language, text, text_pair, translation, two_texts
 from train.data.tokenizers import byte, character
 from train.data.vocabulary import SPECIAL, Vocabulary
 from train.errors import UserError
@@ -214,3 +214,21 @@ def test_sizes_are_what_a_model_needs():
     assert language.Layout(9).sizes(known) == {"vocab_size": 262, "num_classes": 262, "max_length": 9}
     both = {"source_vocab_size": 262, "target_vocab_size": 262, "max_length": 9}
     assert translation.Layout(9).sizes(known) == both
+
+
+# Two texts
+
+
+def test_two_texts_are_read_apart():
+    arranged = two_texts.Layout(max_length=4).arrange(examples(text=["ab"], text_pair=["c"]), LETTERS, "train")
+    assert batch(arranged) == {
+        "tokens": [[START, A, B, END]],
+        "mask": [[True] * 4],
+        "tokens_2": [[START, C, END, 0]],
+        "mask_2": [[True, True, True, False]],
+    }
+
+
+def test_a_second_text_that_is_too_long_is_named():
+    with pytest.raises(UserError, match="example 0 of split 'train': text_pair has 3 tokens, and there is room for 2"):
+        two_texts.Layout(max_length=4).arrange(examples(text=["ab"], text_pair=["abc"]), LETTERS, "train")
