@@ -230,5 +230,5 @@ def test_two_texts_are_read_apart():
 
 
 def test_a_second_text_that_is_too_long_is_named():
-    with pytest.raises(UserError, match="example 0 of split 'train': text_pair has 3 tokens, and there is room for 2"):
+    with pytest.raises(UserError, match="split 'train', example 0: text_pair has 3 tokens, and there is room for 2"):
         two_texts.Layout(max_length=4).arrange(examples(text=["ab"], text_pair=["abc"]), LETTERS, "train")
