@@ -39,8 +39,10 @@ class Files(Protocol):
         ...
 
 
-def open_files(path: str, field: str) -> Files:
+def opened(path: str, field: str) -> Files:
     """The folder, archive or single file at `path`: from here, or from the folder that DATA_DIR names.
+
+    An archive is kept open as long as it does not change: all splits of a source may lie in it.
 
     Raises:
         UserError: there is nothing, it is no archive that can be read, or a member would lie outside of it; `field` is
@@ -51,6 +53,14 @@ def open_files(path: str, field: str) -> Files:
         return Folder(place)
     if not place.name.endswith(ARCHIVES):
         return Folder(place.parent, place.name)
+    now = place.stat()
+    whole = place if "://" in os.fspath(place) else place.resolve()
+    return _archive(whole, field, now.length, now.mtime)
+
+
+@functools.lru_cache(maxsize=8)
+def _archive(place: epath.Path, field: str, length: int, mtime: float) -> Files:
+    """The archive at `place`, as long and as old as it is now."""
     try:
         archive = Zip(place) if place.name.endswith(".zip") else Tar(place)
     except UNREADABLE as error:
@@ -226,9 +236,3 @@ def _unpacked(name: str, content: bytes, place: str) -> bytes:
         return gzip.decompress(content)
     except UNREADABLE as error:
         raise UserError(f"{place}: {name} is no gzip file that can be read: {error}") from error
-
-
-@functools.lru_cache(maxsize=8)
-def opened(path: str, field: str) -> Files:
-    """`open_files`, kept open: the splits of a source lie in one archive."""
-    return open_files(path, field)

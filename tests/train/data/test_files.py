@@ -63,7 +63,7 @@ def zip_with_link(path: Path, target: str) -> Path:
 
 @pytest.mark.parametrize("kind", ["folder", ".zip", ".tar", ".tar with dots", ".tar.gz", ".tgz"])
 def test_a_folder_and_its_archives_read_the_same(kind, tmp_path):
-    opened = files.open_files(str(make(tmp_path, kind)), FIELD)
+    opened = files.opened(str(make(tmp_path, kind)), FIELD)
     assert opened.names() == sorted(CONTENT)
     names = ["below/c.txt.gz", "a.txt", "below/b.txt"]
     read = opened.contents(names)
@@ -72,16 +72,29 @@ def test_a_folder_and_its_archives_read_the_same(kind, tmp_path):
     assert files.choose(opened, "below/c.txt", FIELD) == "below/c.txt.gz", ".gz need not be written"
 
 
+def test_what_has_changed_is_read_anew(tmp_path, monkeypatch):
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        tar(tmp_path / folder / "x.tar", (f"{folder}.txt", {}))
+        monkeypatch.chdir(tmp_path / folder)
+        first = files.opened("x.tar", FIELD)
+        assert first.names() == [f"{folder}.txt"]
+        assert files.opened("x.tar", FIELD) is first
+    Path("x.tar").write_bytes(b"broken")
+    with pytest.raises(UserError, match="is no archive"):
+        files.opened("x.tar", FIELD)
+
+
 @pytest.mark.parametrize("kind", [".zip", ".tar", ".tar.gz"])
 def test_threads_may_read_one_archive(kind, tmp_path):
-    opened = files.open_files(str(make(tmp_path, kind)), FIELD)
+    opened = files.opened(str(make(tmp_path, kind)), FIELD)
     with ThreadPoolExecutor(8) as pool:
         read = list(pool.map(lambda name: opened.contents([name])[name], [*CONTENT] * 200))
     assert read == [b"one\ntwo\n", "für\n".encode(), b"packed\n"] * 200
 
 
 def test_a_file_alone_is_the_only_one(tmp_path):
-    opened = files.open_files(str(make(tmp_path, "folder") / "a.txt"), FIELD)
+    opened = files.opened(str(make(tmp_path, "folder") / "a.txt"), FIELD)
     assert opened.names() == ["a.txt"]
     assert opened.contents(["a.txt"]) == {"a.txt": b"one\ntwo\n"}
 
@@ -101,7 +114,7 @@ def test_paths_are_looked_up_here_and_in_the_data_folder(tmp_path, monkeypatch):
 
 
 def test_a_file_that_is_not_there(tmp_path):
-    opened = files.open_files(str(make(tmp_path, "folder")), FIELD)
+    opened = files.opened(str(make(tmp_path, "folder")), FIELD)
     with pytest.raises(UserError, match=r"config.data.source.train: .* has no file 'a.text'; did you mean 'a.txt'\?"):
         files.choose(opened, "a.text", "config.data.source.train")
     with pytest.raises(UserError, match="gone.txt cannot be read"):
@@ -121,7 +134,7 @@ def test_a_file_that_is_not_there(tmp_path):
 )
 def test_lines(content, expected, tmp_path):
     (tmp_path / "x.txt").write_bytes(content)
-    given = list(files.lines(files.open_files(str(tmp_path), FIELD), "x.txt"))
+    given = list(files.lines(files.opened(str(tmp_path), FIELD), "x.txt"))
     assert given == [(f"x.txt:{number}", line) for number, line in enumerate(expected, 1)]
 
 
@@ -130,7 +143,7 @@ def test_what_is_not_utf8_is_named_with_its_line(name, tmp_path):
     content = "gut\nschön\n".encode("latin-1")
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
     with pytest.raises(UserError, match=f"^{name}:2: is not UTF-8 text"):
-        list(files.lines(files.open_files(str(tmp_path), FIELD), name))
+        list(files.lines(files.opened(str(tmp_path), FIELD), name))
 
 
 # Members that would lie outside, and links that lead there.
@@ -149,7 +162,7 @@ OUTSIDE = {
 def test_a_tar_member_outside_is_refused(members, tmp_path):
     path = tar(tmp_path / "bad.tar", ("good.txt", {}), *members)
     with pytest.raises(UserError, match=r"config.data.source.path: .*bad.tar has a member .* outside of it"):
-        files.open_files(str(path), FIELD)
+        files.opened(str(path), FIELD)
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/x"])
@@ -158,13 +171,13 @@ def test_a_zip_member_outside_is_refused(name, tmp_path):
         archive.writestr("good.txt", "")
         archive.writestr(name, "")
     with pytest.raises(UserError, match="lies outside of it"):
-        files.open_files(str(tmp_path / "bad.zip"), FIELD)
+        files.opened(str(tmp_path / "bad.zip"), FIELD)
 
 
 @pytest.mark.parametrize("target", ["../../x", "/etc/hostname"])
 def test_a_zip_link_that_leads_outside_is_refused(target, tmp_path):
     with pytest.raises(UserError, match="lies outside of it"):
-        files.open_files(str(zip_with_link(tmp_path / "bad.zip", target)), FIELD)
+        files.opened(str(zip_with_link(tmp_path / "bad.zip", target)), FIELD)
 
 
 @pytest.mark.parametrize("target", ["real.txt", "../below/real.txt"])
@@ -174,9 +187,9 @@ def test_links_within_an_archive_stand_for_what_they_lead_to(target, tmp_path):
         add(archive, "below/real.txt", b"here\n")
         add(archive, "below/link.txt", linkname=target, **LINK)
         add(archive, "below/hard.txt", type=tarfile.LNKTYPE, linkname="below/real.txt")
-    opened = files.open_files(str(path), FIELD)
+    opened = files.opened(str(path), FIELD)
     assert set(opened.contents(["below/link.txt", "below/hard.txt"]).values()) == {b"here\n"}
-    opened = files.open_files(str(zip_with_link(tmp_path / "linked.zip", target)), FIELD)
+    opened = files.opened(str(zip_with_link(tmp_path / "linked.zip", target)), FIELD)
     assert opened.contents(["below/link.txt"]) == {"below/link.txt": b"here\n"}
 
 
@@ -187,13 +200,13 @@ def test_a_link_to_nothing_or_to_itself_is_refused(target, tmp_path):
         tar(tmp_path / "bad.tar", ("below/link.txt", {**LINK, "linkname": target})),
     ):
         with pytest.raises(UserError, match=r"below/(link.txt|nothing) cannot be read"):
-            files.open_files(str(path), FIELD).contents(["below/link.txt"])
+            files.opened(str(path), FIELD).contents(["below/link.txt"])
 
 
 def test_a_pipe_in_an_archive_is_refused(tmp_path):
     path = tar(tmp_path / "bad.tar", ("pipe", {"type": tarfile.FIFOTYPE}))
     with pytest.raises(UserError, match="pipe is no regular file"):
-        files.open_files(str(path), FIELD).contents(["pipe"])
+        files.opened(str(path), FIELD).contents(["pipe"])
 
 
 @pytest.mark.parametrize("kind", [".zip", ".tar", ".tar.gz"])
@@ -204,7 +217,7 @@ def test_a_damaged_archive_is_refused(kind, damage, tmp_path):
     kept = {".zip": len(whole) - 30, ".tar": 700, ".tar.gz": len(whole) // 2}[kind]
     path.write_bytes(whole[:kept] if damage == "truncated" else b"no archive at all")
     with pytest.raises(UserError, match=r"config.data.source.path: .* is no archive that can be read"):
-        files.open_files(str(path), FIELD)
+        files.opened(str(path), FIELD)
 
 
 def test_a_zip_member_with_a_password_is_refused(tmp_path):
@@ -212,7 +225,7 @@ def test_a_zip_member_with_a_password_is_refused(tmp_path):
     content = path.read_bytes().replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01")
     path.write_bytes(content)
     with pytest.raises(UserError, match="a.txt cannot be read: .*password"):
-        files.open_files(str(path), FIELD).contents(["a.txt"])
+        files.opened(str(path), FIELD).contents(["a.txt"])
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "other"])
@@ -221,4 +234,4 @@ def test_a_damaged_gz_is_refused(damage, tmp_path):
     flipped = bytes(byte ^ (number == len(whole) - 6) for number, byte in enumerate(whole))  # in the checksum
     (tmp_path / "x.gz").write_bytes({"truncated": whole[:-10], "flipped": flipped, "other": b"plain"}[damage])
     with pytest.raises(UserError, match="x.gz is no gzip file that can be read"):
-        files.open_files(str(tmp_path), FIELD).contents(["x.gz"])
+        files.opened(str(tmp_path), FIELD).contents(["x.gz"])
