@@ -92,7 +92,7 @@ class Vocabulary:
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.asarray(text.ids, np.int32) for text in encoded]
 
-    def decode(self, tokens: Sequence[Any]) -> list[str]:
+    def decode(self, tokens: Iterable[Any]) -> list[str]:
         """The text of each sequence of tokens, special ones left out."""
         return self._tokenizer.decode_batch([np.asarray(row).tolist() for row in tokens], skip_special_tokens=True)
 
