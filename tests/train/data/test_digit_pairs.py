@@ -11,6 +11,7 @@ from scipy.io import wavfile
 
 from archs import build
 from train.data import generated
+from train.data.log_mel import log_mel
 from train.data.sources import digit_pairs, spoken_tones
 from train.errors import UserError
 
@@ -45,6 +46,15 @@ def test_clean_pairs_are_of_one_digit_and_split(split):
         loudness = [powers[np.abs(frequencies - tone) < 8].max() for tone in spoken_tones.FREQUENCIES.ravel()]
         of_digits = np.reshape(loudness, (10, 2)).sum(axis=1)
         assert np.argmax(of_digits) == label
+
+
+def test_sounds_as_spectrograms():
+    waveform, spectrogram = read(CLEAN), read(dataclasses.replace(CLEAN, sound="log_mel"))
+    sequence, mask = log_mel(waveform["audio"], waveform["audio_mask"], 8_000)
+    assert spectrogram.keys() == {"image", "sequence", "sequence_mask", "label"}
+    np.testing.assert_array_equal(spectrogram["sequence"], sequence)
+    np.testing.assert_array_equal(spectrogram["sequence_mask"], mask)
+    assert read(dataclasses.replace(CLEAN, sound="log_mel", modalities=("image",))).keys() == {"image", "label"}
 
 
 def test_noise_takes_the_place_of_either_independently():

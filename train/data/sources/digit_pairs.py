@@ -10,6 +10,7 @@ import numpy as np
 
 from train.data import generated
 from train.data.arrays import InMemory
+from train.data.log_mel import log_mel
 from train.data.sources import audio_folder, spoken_tones
 from train.errors import UserError
 
@@ -19,7 +20,8 @@ PATTERN = r"(?P<label>\d)_[^_/]+_\d+\.wav$"
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Gives `image` [8, 8, 1], `audio` and `audio_mask` [num_samples], and `label`.
+    """Gives `image` [8, 8, 1], `audio` and `audio_mask` [num_samples], and `label`; as log-mel spectrograms, sounds are
+    `sequence` [frames, bands] and `sequence_mask` [frames] instead.
 
     Image and sound are drawn at random among those of the digit, from the same split. Noise takes the place of either
     with a probability of its own: an image of uniformly random pixels; normal noise as loud as the sounds are on
@@ -27,6 +29,7 @@ class Source:
 
     Attributes:
         modalities: which of the two are given.
+        sound: what sounds are given as.
         corrupt_image_rate: probability that an image is noise.
         corrupt_audio_rate: probability that a sound is noise.
         audio_path: a folder or an archive of recordings at 8 kHz, whose files are named as those of the Free Spoken
@@ -38,6 +41,7 @@ class Source:
     """
 
     modalities: tuple[Literal["image", "audio"], ...] = ("image", "audio")
+    sound: Literal["waveform", "log_mel"] = "waveform"
     corrupt_image_rate: float = 0.3
     corrupt_audio_rate: float = 0.3
     audio_path: str | None = None
@@ -67,6 +71,9 @@ class Source:
         noisy_image, noisy_audio = rng.random((2, size)) < [[self.corrupt_image_rate], [self.corrupt_audio_rate]]
         entries = {"image": self._images(name, rng, label, noisy_image)} | self._sounds(name, rng, label, noisy_audio)
         given = {key: array for key, array in entries.items() if key.partition("_")[0] in self.modalities}
+        if self.sound == "log_mel" and "audio" in given:
+            sequence, mask = log_mel(given.pop("audio"), given.pop("audio_mask"), self.sample_rate)
+            given |= {"sequence": sequence, "sequence_mask": mask}
         return InMemory({**given, "label": label})
 
     def _images(self, split: str, rng: np.random.Generator, label: np.ndarray, noisy: np.ndarray) -> np.ndarray:
