@@ -1,0 +1,53 @@
+"""A digit seen and heard, either of them now and then lost in noise: what does attention between senses gain?
+
+    DATA_DIR=… ./launch.sh compare --config=configs/fusion_digits.py --seeds=5 --workdir=runs/fusion_digits
+
+Images are scikit-learn's digits, sounds are recordings of the Free Spoken Digit Dataset (in DATA_DIR, as for
+configs/spoken_digits.py), as log-mel spectrograms; each is noise with probability 0.3. Arguments: cross_attention,
+single_stream, concat, late (the mean over two networks' logits), and image and audio alone, all of the same blocks.
+With `:embedded`, as in late:embedded, sounds are tones.
+
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+BOTH = ("cross_attention", "single_stream", "concat", "late")
+ALONE = {"image": "image", "audio": "sequence"}  # A spectrogram is a sequence.
+VARIANTS = (*BOTH, *ALONE)
+SIZES: dict[str, Any] = {"name": "fusion", "hidden_sizes": (48,), "num_layers": 2, "num_heads": 4, "mlp_size": 96}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    name, embedded = common.choose_data(argument, VARIANTS, default="cross_attention")
+    modalities = ("image", "sequence") if name in BOTH else (ALONE[name],)
+    model = {**SIZES, "fusion": name if name in BOTH else "single_stream", "modalities": modalities}
+    recordings = {"audio_path": "spoken_digit/free-spoken-digit-dataset-1.0.9.tar.gz", "num_samples": 6000}
+    return ConfigDict(
+        {
+            "model": {**model, "dropout_rate": 0.1, "patch_size": 2 if "image" in modalities else None},
+            "objective": {"name": "classification"},
+            "data": {
+                "source": {
+                    "name": "digit_pairs",
+                    "sound": "log_mel",
+                    "modalities": ("image", "audio") if name in BOTH else (name,),
+                    **({} if embedded else recordings),
+                },
+                "batch_size": 64,
+            },
+            "optimizer": {
+                "name": "adamw",
+                "learning_rate": 1e-3,
+                "weight_decay": 0.05,
+                "clip_norm": 1.0,
+                "schedule": {"name": "cosine", "warmup_steps": 100},
+            },
+            "evaluators": {"accuracy": {"every": 250}},
+            "log_every": 50,
+            "steps": 300 if embedded else 1500,
+        }
+    )

@@ -1,0 +1,62 @@
+"""What moves, and where to? Videos of one digit that moves over a canvas (in the manner of Srivastava et al., 2015).
+
+    ./launch.sh train --config=configs/moving_digits.py:lrcn --workdir=runs/moving_lrcn
+
+8 frames of 16×16 pixels, 10 digits and 4 directions: 40 classes. A single frame says nothing about the direction.
+Arguments: lrcn (Donahue et al., 2015: a convolutional network for each frame, an LSTM over frames), transformer (tokens
+of all frames in one Transformer), and the control frame: a convolutional network that reads the middle frame alone,
+asked for the direction only.
+
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+MODELS: dict[str, dict[str, Any]] = {
+    "lrcn": {"name": "lrcn", "hidden_size": 128},
+    "transformer": {
+        "name": "fusion",
+        "fusion": "single_stream",
+        "modalities": ("video",),
+        "patch_size": 4,
+        "hidden_sizes": (64,),
+        "num_layers": 3,
+        "mlp_size": 128,
+    },
+    "frame": {"name": "lenet", "variant": "modern"},
+}
+VARIANTS = ("lrcn", "transformer")
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    # The data are generated from scikit-learn's digits: there is no other form of them.
+    name, _ = common.choose_data(argument, MODELS, default="lrcn")
+    is_frame = name == "frame"
+    return ConfigDict(
+        {
+            "model": MODELS[name],
+            "objective": {"name": "classification"},
+            "data": {
+                "source": {
+                    "name": "moving_digits",
+                    "label": "direction" if is_frame else "both",
+                    "frames": 1 if is_frame else 8,
+                },
+                "image_size": 28 if is_frame else None,
+                "batch_size": 64,
+            },
+            "optimizer": {
+                "name": "adamw",
+                "learning_rate": 2e-3,
+                "weight_decay": 0.01,
+                "clip_norm": 1.0,
+                "schedule": {"name": "cosine", "warmup_steps": 100},
+            },
+            "evaluators": {"accuracy": {"every": 500}},
+            "log_every": 100,
+            "steps": 2000,
+        }
+    )

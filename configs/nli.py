@@ -1,0 +1,76 @@
+"""Does the second sentence follow from the first? SICK (Marelli et al., 2014): entailment, neutral or contradiction.
+
+    DATA_DIR=… ./launch.sh train --config=configs/nli.py:bert --workdir=runs/nli_bert
+
+The folder sick in DATA_DIR holds SICK_train.txt, SICK_trial.txt (validation) and SICK_test_annotated.txt. Models read
+START, first sentence, SEPARATOR, second sentence, END. Arguments: bert, which starts from configs/bert_text.py (that of
+configs/sst2.py says how); gpt, which starts from configs/gpt_text.py and, as GPT-1 does, reads the pair at its end;
+lstm (bidirectional, from scratch); bert_scratch and gpt_scratch. `bert:embedded` and the like generate sentences.
+
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+PRETRAINED = {"bert": "runs/bert_text/export", "gpt": "runs/gpt_text/export"}
+SIZES = {"max_length": 128, "hidden_size": 128, "num_layers": 4, "num_heads": 4, "mlp_size": 512, "dropout_rate": 0.1}
+BERT = {"name": "bert", "head": "sequence", "num_classes": 3, **SIZES}
+GPT = {"name": "gpt", "norm": "post", "head": "sequence", "num_classes": 3, **SIZES}
+LSTM = {"name": "rnn", "cell": "lstm", "bidirectional": True, "outputs": "mean", "hidden_size": 128}
+MODELS: dict[str, dict[str, Any]] = {
+    "bert": BERT,
+    "gpt": GPT,
+    "lstm": {**LSTM, "embedding_size": 128, "dropout_rate": 0.3},
+    "bert_scratch": BERT,
+    "gpt_scratch": GPT,
+}
+VARIANTS = ("bert", "gpt", "lstm")
+SICK = {
+    "name": "tsv",
+    "path": "sick",
+    "train": "SICK_train.txt",
+    "validation": "SICK_trial.txt",
+    "test": "SICK_test_annotated.txt",
+    "header": True,
+    "text": "sentence_A",
+    "text_pair": "sentence_B",
+    "label": "entailment_judgment",
+    "labels": ("ENTAILMENT", "NEUTRAL", "CONTRADICTION"),
+}
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    name, embedded = common.choose_data(argument, MODELS, default="bert")
+    kind = name.removesuffix("_scratch")
+    is_pretrained = name in PRETRAINED and not embedded
+    if kind in PRETRAINED and not embedded:
+        tokenizer: dict[str, Any] = {"name": "file", "path": PRETRAINED[kind]}
+    else:
+        tokenizer = {"name": "word" if name == "lstm" else "wordpiece"}
+    return ConfigDict(
+        {
+            "model": MODELS[name],
+            "objective": {"name": "classification"},
+            "data": {
+                "source": {"name": "tiny_inference"} if embedded else SICK,
+                "tokenizer": tokenizer,
+                "layout": {"name": "text_pair", "max_length": 128},
+                "length_buckets": (24, 32, 48),
+                "batch_size": 32,
+            },
+            "optimizer": {
+                "name": "adamw",
+                "learning_rate": 1e-3 if name == "lstm" else 3e-4,
+                "weight_decay": 0.01,
+                "clip_norm": 1.0,
+                "schedule": {"name": "linear", "warmup_steps": 100},
+            },
+            "evaluators": {"accuracy": {"every": 280}},
+            "log_every": 70,
+            "steps": 1400,
+            **({"init_from": PRETRAINED[name], "init_head": "new"} if is_pretrained else {}),
+        }
+    )

@@ -1,0 +1,70 @@
+"""Is a sentence for or against a film? The Stanford Sentiment Treebank with two classes (Socher et al., 2013).
+
+    DATA_DIR=… ./launch.sh train --config=configs/sst2.py:lstm --workdir=runs/sst2_lstm
+
+The folder sst2 in DATA_DIR holds train.tsv, dev.tsv and test.tsv: a sentence, a tab, and 0 or 1 in each line. Training
+reads whole sentences, 6,920 of them, and no phrases of their parse trees. Arguments: lstm (bidirectional), convnet1d
+(Kim, 2014), bert_scratch, and bert, which starts from weights that configs/bert_text.py has learned without labels:
+
+    DATA_DIR=… ./launch.sh train --config=configs/bert_text.py --workdir=runs/bert_text
+    ./launch.sh export --workdir=runs/bert_text --output=runs/bert_text/export
+    DATA_DIR=… ./launch.sh train --config=configs/sst2.py:bert --workdir=runs/sst2_bert
+
+bert and bert_scratch are one network with one vocabulary, that of the first of these commands. With `:embedded`, as in
+lstm:embedded, sentences are generated, and bert starts from scratch.
+
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs import common
+
+PRETRAINED = "runs/bert_text/export"
+BERT = {"name": "bert", "head": "sequence", "num_classes": 2, "max_length": 128, "hidden_size": 128}
+BERT |= {"num_layers": 4, "num_heads": 4, "mlp_size": 512, "dropout_rate": 0.1}
+LSTM = {"name": "rnn", "cell": "lstm", "bidirectional": True, "outputs": "mean", "hidden_size": 64}
+MODELS: dict[str, dict[str, Any]] = {
+    "lstm": {**LSTM, "embedding_size": 128, "dropout_rate": 0.5},
+    "convnet1d": {"name": "convnet1d", "variant": "kim", "embedding_size": 128, "dropout_rate": 0.5},
+    "bert": BERT,
+    "bert_scratch": BERT,
+}
+VARIANTS = ("lstm", "convnet1d")
+
+
+def get_config(argument: str = "") -> ConfigDict:
+    name, embedded = common.choose_data(argument, MODELS, default="lstm")
+    is_bert = name.startswith("bert")
+    is_pretrained = name == "bert" and not embedded
+    if is_bert and not embedded:
+        tokenizer: dict[str, Any] = {"name": "file", "path": PRETRAINED}
+    else:
+        tokenizer = {"name": "wordpiece" if is_bert else "word"}
+    return ConfigDict(
+        {
+            "model": MODELS[name],
+            "objective": {"name": "classification"},
+            "data": {
+                "source": {"name": "tiny_sentiment"}
+                if embedded
+                else {"name": "tsv", "path": "sst2", "validation": "dev.tsv", "test": "test.tsv", "label": 1},
+                "tokenizer": tokenizer,
+                "layout": {"name": "text", "max_length": 128},
+                "length_buckets": (16, 32, 48),
+                "batch_size": 32 if is_bert else 50,
+            },
+            "optimizer": {
+                "name": "adamw",
+                "learning_rate": 3e-4 if is_bert else 1e-3,
+                "weight_decay": 0.01,
+                "clip_norm": 1.0,
+                "schedule": {"name": "linear" if is_bert else "cosine", "warmup_steps": 100},
+            },
+            "evaluators": {"accuracy": {"every": 200}},
+            "log_every": 50,
+            "steps": 1080 if is_bert else 700,
+            **({"init_from": PRETRAINED, "init_head": "new"} if is_pretrained else {}),
+        }
+    )
