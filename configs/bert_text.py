@@ -37,7 +37,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "special_tokens": (PAD, START, SEPARATOR, END),
             },
             "data": {
-                "source": {"name": "english"} if embedded else SENTENCES,
+                "source": {"name": "english", "unit": "paragraph"} if embedded else SENTENCES,
                 "tokenizer": {"name": "wordpiece", "vocab_size": 8000},
                 "layout": {"name": "text", "max_length": 128, "truncate": True},
                 "length_buckets": (16, 24, 32, 48),

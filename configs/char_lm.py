@@ -25,8 +25,8 @@ RECURRENT = {"name": "rnn", "outputs": "all", "embedding_size": 128}
 MODELS: dict[str, dict[str, Any]] = {
     "gpt": {"name": "gpt", **SMALL},
     "gpt_large": {"name": "gpt", **LARGE},
-    "lstm": {**RECURRENT, "cell": "lstm", "hidden_size": 384},
-    "gru": {**RECURRENT, "cell": "gru", "hidden_size": 448},
+    "lstm": {**RECURRENT, "cell": "lstm", "hidden_size": 380},
+    "gru": {**RECURRENT, "cell": "gru", "hidden_size": 446},
 }
 VARIANTS = ("gpt", "lstm", "gru")
 

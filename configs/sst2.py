@@ -41,7 +41,7 @@ def get_config(argument: str = "") -> ConfigDict:
     if is_bert and not embedded:
         tokenizer: dict[str, Any] = {"name": "file", "path": PRETRAINED}
     else:
-        tokenizer = {"name": "wordpiece" if is_bert else "word"}
+        tokenizer = {"name": "wordpiece"} if is_bert else {"name": "word", "min_frequency": 2}
     return ConfigDict(
         {
             "model": MODELS[name],

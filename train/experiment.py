@@ -180,9 +180,9 @@ def of_run(folder: epath.Path, overrides: Sequence[str], *, with_data: bool = Tr
 
 
 def saved_tokenizer(folder: epath.Path) -> epath.Path | None:
-    """The tokenizer of the run in `folder`, if it has one."""
+    """The tokenizer of the run in `folder`, if it has one; without a config there is no run yet."""
     file = folder / TOKENIZER
-    return file if file.exists() else None
+    return file if file.exists() and (folder / "config.json").exists() else None
 
 
 def _decided_by_data(section: ConfigDict, data: Data, objective: Any) -> dict[str, int]:
@@ -192,7 +192,10 @@ def _decided_by_data(section: ConfigDict, data: Data, objective: Any) -> dict[st
         UserError: the model needs one, and the data do not say it.
     """
     given = fields_of(archs.model_class(section.name))
-    is_open = [key for key in FROM_DATA if key in given and given[key].is_required and section[key] is None]
+    # A vocabulary that a model may do without (it reads vectors then) is decided where there are texts.
+    sure = {key for key in FROM_DATA if data.tokenizer is not None and key != "num_classes"}
+    wanted = [key for key in FROM_DATA if key in given and (given[key].is_required or key in sure)]
+    is_open = [key for key in wanted if section[key] is None]
     if not getattr(objective, "reads_classes", False):
         is_open = [key for key in is_open if key != "num_classes"]  # None gives features
     sizes = data.sizes() if is_open else {}

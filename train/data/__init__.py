@@ -158,7 +158,7 @@ class Data:
         sizes = {} if classes is None else {"num_classes": classes}
         sizes |= getattr(self.source, "vocab_sizes", {})
         known = self.vocabulary()
-        return sizes if known is None or self.layout is None else self.layout.sizes(known) | sizes
+        return sizes if known is None or self.layout is None else sizes | self.layout.sizes(known)
 
     @functools.lru_cache(maxsize=8)  # noqa: B019 - a Data lives as long as the program; a cached split is its point.
     def split(self, name: str) -> Examples:
@@ -284,6 +284,9 @@ class Cached:
         if missing.size:
             self._fill(missing, self.examples[missing])
         return {key: array[indices] for key, array in self.arrays.items()}
+
+    def column(self, name: str) -> np.ndarray:
+        return sequences.column(self.examples, name)
 
     def _fill(self, indices: np.ndarray, values: Arrays) -> None:
         for key, value in values.items():
