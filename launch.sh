@@ -8,7 +8,7 @@ unset PYTHONDONTWRITEBYTECODE
 root=$(cd -P -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 venv=${ARCHS_VENV:-$root/.venv}
 stamp=$root/.venv/installed
-verbs="train evaluate export compare inspect bench test setup tpu"
+verbs="train evaluate decode export compare inspect bench test setup tpu"
 # 'python -m' puts the current directory first on the path: the code that runs is this checkout's.
 cd -- "$root"
 
@@ -17,6 +17,7 @@ help() {
 ./launch.sh                  quickstart: four architectures on handwritten digits, 3 seeds, one report
 ./launch.sh train …          train one config; run it again after a stop and it goes on where it was
 ./launch.sh evaluate …       measure a finished or stopped run
+./launch.sh decode …         write text: translations, or continuations of what a language model is given
 ./launch.sh export …         write a run's weights as a Hugging Face folder
 ./launch.sh compare …        train many runs and write one report
 ./launch.sh inspect …        parameters, FLOPs and memory, without training
@@ -319,7 +320,7 @@ shift
 case $verb in
   -h | --help | help) help ;;
   train | setup | tpu) "$verb" "$@" ;;
-  evaluate | compare | inspect | bench) run_module "train.$verb" "$@" ;;
+  evaluate | decode | compare | inspect | bench) run_module "train.$verb" "$@" ;;
   export) run_module train.pretrained "$@" ;;
   test) run_tests "$@" ;;
   -*) fail "options go after a verb, and '$verb' is none; verbs: $verbs (./launch.sh -h tells what they do)" ;;

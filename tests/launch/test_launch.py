@@ -18,7 +18,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 GCLOUD = Path(__file__).with_name("gcloud")
-VERBS = ["train", "evaluate", "export", "compare", "inspect", "bench", "test", "setup", "tpu"]
+VERBS = ["train", "evaluate", "decode", "export", "compare", "inspect", "bench", "test", "setup", "tpu"]
 TOOLS = ["bash", "cat", "cksum", "cp", "dirname", "env", "git", "gzip", "mkdir", "mktemp"]
 TOOLS += ["mv", "rm", "sed", "sleep", "sort", "tar", "touch", "tr", "xargs"]
 
@@ -137,7 +137,7 @@ def test_unknown_verb(checkout, arguments):
     assert not checkout.calls()
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "compare", "inspect", "bench"])
+@pytest.mark.parametrize("verb", ["evaluate", "decode", "compare", "inspect", "bench"])
 def test_verbs_are_modules_with_their_arguments_untouched(checkout, verb, tmp_path):
     arguments = ["--config=configs/quickstart.py:vit", '--note=it\'s  two "words" $HOME *']
     checkout.run(verb, *arguments, cwd=tmp_path, STUB_PROGRAM="import os; print(os.getcwd())")
