@@ -1,7 +1,8 @@
 """Writes a run as a Hugging Face folder: python -m train.pretrained --workdir=runs/vit --output=exported/vit.
 
 The folder has config.json and model.safetensors, of the newest whole checkpoint and, where the run averages its
-parameters, of the averages, which are what is evaluated. `transformers` loads it: AutoModel.from_pretrained(folder).
+parameters, of the averages, which are what is evaluated; and tokenizer.json, if its data are texts. `transformers`
+loads it: AutoModel.from_pretrained(folder).
 Fields that decide where the run is read, not what it is, may be changed (--config.mesh.data=1).
 """
 
@@ -18,7 +19,7 @@ from train import mesh, pretrained, workdir
 from train.checkpoint import Checkpoints
 from train.commands import Parser, split_overrides
 from train.errors import UserError, run_command
-from train.experiment import Experiment, of_run
+from train.experiment import TOKENIZER, Experiment, of_run, saved_tokenizer
 from train.pretrained import folder as folders
 from train.step import TrainState, compile_steps
 
@@ -30,10 +31,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments, overrides = split_overrides(command, argv)
     mesh.initialize_distributed()
     folders.check_new(arguments.output)
-    experiment, state = restore(workdir.at(arguments.workdir), overrides)
+    folder = workdir.at(arguments.workdir)
+    experiment, state = restore(folder, overrides)
     config, tensors = pretrained.export(experiment.model, host_variables(state))
     if jax.process_index() == 0:
         folders.write(arguments.output, config, tensors)
+        if (tokenizer := saved_tokenizer(folder)) is not None:
+            tokenizer.copy(epath.Path(arguments.output).expanduser() / TOKENIZER)
         print(f"wrote {config['architectures'][0]} of step {int(state.step)} to {arguments.output}")
 
 
