@@ -85,7 +85,7 @@ class Evaluator(Scheduled):
         vocabulary = evaluation.experiment.data.vocabulary()
         assert vocabulary is not None
         length = self._length(evaluation.experiment)
-        return vocabulary.decode(evaluation.write(self.split, self._choice(), length, self.num_examples))
+        return vocabulary.decode(list(evaluation.write(self.split, self._choice(), length, self.num_examples)))
 
     def _save(self, evaluation: Evaluation, written: list[str], result: dict[str, Any]) -> None:
         folder = evaluation.folder / FOLDER
