@@ -46,6 +46,22 @@ RUNS = {
             *("objective.name=masked_language_modeling", "objective.mask_token=10", "objective.mask_rate=0.9"),
         ],
     ),
+    "encoder": (
+        DIGITS,
+        [
+            *("data.source.name=listops", "data.source.min_length=4", "data.source.max_length=9"),
+            *("data.source.train_size=2000", "data.source.eval_size=10", "data.tokenizer.name=word"),
+            *("data.layout.name=text", "data.layout.max_length=11", "model.num_layers=1", "model.hidden_size=16"),
+            *("model.num_heads=2", "model.mlp_size=16"),
+        ],
+    ),
+    "lrcn": (
+        DIGITS,
+        [
+            *("data.source.name=moving_digits", "data.source.label=digit", "data.source.frames=3"),
+            *("model.hidden_sizes=(4, 8)", "model.hidden_size=16", "model.frame_size=16"),
+        ],
+    ),
     "clip": (
         "configs/captions.py:clip",
         ["model.image_hidden_size=16", "model.text_hidden_size=16", "model.num_image_layers=1", "model.patch_size=4"],
