@@ -41,10 +41,11 @@ MODELS: dict[str, dict[str, Any]] = {
     "clip": CLIP,
     **{name: {**FUSION, "fusion": name} for name in ("cross_attention", "single_stream", "concat", "late")},
 }
+CHOICES = tuple(MODELS)
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    name = common.choose(argument, MODELS, default="clip")
+    name = common.choose(argument, CHOICES, default="clip")
     contrastive = name == "clip"
     return ConfigDict(
         {

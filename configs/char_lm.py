@@ -28,11 +28,12 @@ MODELS: dict[str, dict[str, Any]] = {
     "lstm": {**RECURRENT, "cell": "lstm", "hidden_size": 380},
     "gru": {**RECURRENT, "cell": "gru", "hidden_size": 446},
 }
+CHOICES = tuple(MODELS)
 VARIANTS = ("gpt", "lstm", "gru")
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    name, embedded = common.choose_data(argument, MODELS, default="gpt")
+    name, embedded = common.choose_data(argument, CHOICES, default="gpt")
     is_large = name == "gpt_large"
     return ConfigDict(
         {

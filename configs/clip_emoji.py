@@ -23,8 +23,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "vit": {**TEXT, "image_tower": "vit", "image_hidden_size": 64, "patch_size": 8, "num_image_layers": 3},
 }
 VARIANTS = tuple(MODELS)
-GROUPS = ("smiley", "people", "component", "animal or nature", "food or drink", "travel or place", "activity", "object")
-GROUPS += ("symbol", "flag")
+GROUPS: tuple[str, ...] = ("smiley", "people", "component", "animal or nature", "food or drink", "travel or place")
+GROUPS += ("activity", "object", "symbol", "flag")
 EMOJI = {
     "name": "image_text",
     "images": "twemoji/twemoji_72x72.tar.gz",

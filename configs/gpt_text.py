@@ -22,10 +22,11 @@ SENTENCES = {
     "train": ("sst2/train.tsv:0", "multi30k/train.en.gz", "tfds:tiny_shakespeare"),
     "validation": ("sst2/dev.tsv:0", "multi30k/val.en.gz", "tfds:tiny_shakespeare"),
 }
+CHOICES = ("gpt",)
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    _, embedded = common.choose_data(argument, ("gpt",), default="gpt")
+    _, embedded = common.choose_data(argument, CHOICES, default="gpt")
     return ConfigDict(
         {
             "model": MODEL,

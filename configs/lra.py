@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from configs import common
 
-PAIRS = {"name": "tsv", "path": "sick", "train": "SICK_train.txt", "validation": "SICK_trial.txt"}
+PAIRS: dict[str, Any] = {"name": "tsv", "path": "sick", "train": "SICK_train.txt", "validation": "SICK_trial.txt"}
 PAIRS |= {"test": "SICK_test_annotated.txt", "header": True, "text": "sentence_A", "text_pair": "sentence_B"}
 PAIRS |= {"label": "entailment_judgment"}
 REVIEWS = {"name": "tsv", "path": "sst2", "validation": "dev.tsv", "test": "test.tsv", "label": 1}
@@ -52,12 +52,13 @@ TRAINING: dict[str, tuple[float, int, int, int]] = {
     "pathfinder-release": (0.001, 312, 62_400, 512),
     "listops_short": (0.02, 400, 3_000, 32),
 }
+CHOICES = tuple(TRAINING)
 SHORT = {"hidden_size": 64, "num_layers": 3, "num_heads": 4, "mlp_size": 128, "max_length": 202}
 IMAGES = ("image", "pathfinder")
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    name, embedded = common.choose_data(argument, TRAINING, default="listops")
+    name, embedded = common.choose_data(argument, CHOICES, default="listops")
     task = name.removesuffix("-release")
     learning_rate, warmup, steps, batch_size = TRAINING[name]
     is_image = task in IMAGES

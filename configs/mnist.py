@@ -44,7 +44,7 @@ VARIANTS = tuple(MODELS)
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    name, embedded = common.choose_data(argument, MODELS, default="lenet")
+    name, embedded = common.choose_data(argument, VARIANTS, default="lenet")
     return ConfigDict(
         {
             "model": MODELS[name],

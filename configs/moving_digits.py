@@ -28,12 +28,13 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "frame": {"name": "lenet", "variant": "modern"},
 }
+CHOICES = tuple(MODELS)
 VARIANTS = ("lrcn", "transformer")
 
 
 def get_config(argument: str = "") -> ConfigDict:
     # The data are generated from scikit-learn's digits: there is no other form of them.
-    name, _ = common.choose_data(argument, MODELS, default="lrcn")
+    name, _ = common.choose_data(argument, CHOICES, default="lrcn")
     is_frame = name == "frame"
     return ConfigDict(
         {

@@ -27,6 +27,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "bert_scratch": BERT,
     "gpt_scratch": GPT,
 }
+CHOICES = tuple(MODELS)
 VARIANTS = ("bert", "gpt", "lstm")
 SICK = {
     "name": "tsv",
@@ -43,7 +44,7 @@ SICK = {
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    name, embedded = common.choose_data(argument, MODELS, default="bert")
+    name, embedded = common.choose_data(argument, CHOICES, default="bert")
     kind = name.removesuffix("_scratch")
     is_pretrained = name in PRETRAINED and not embedded
     if kind in PRETRAINED and not embedded:

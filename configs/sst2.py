@@ -31,11 +31,12 @@ MODELS: dict[str, dict[str, Any]] = {
     "bert": BERT,
     "bert_scratch": BERT,
 }
+CHOICES = tuple(MODELS)
 VARIANTS = ("lstm", "convnet1d")
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    name, embedded = common.choose_data(argument, MODELS, default="lstm")
+    name, embedded = common.choose_data(argument, CHOICES, default="lstm")
     is_bert = name.startswith("bert")
     is_pretrained = name == "bert" and not embedded
     if is_bert and not embedded:
