@@ -29,6 +29,8 @@ RULES: tuple[tuple[str, tuple[str | None, ...]], ...] = (
     (r"attention/(query|key|value)/kernel", ("fsdp", "model", None)),  # [D, H, K]: heads over model
     (r"attention/(query|key|value)/bias", ("model", None)),  # [H, K]
     (r"attention/output/kernel", ("model", None, "fsdp")),  # [H, K, D]
+    (r"mixer/\w*kernel", ("model", "fsdp", None)),  # [H or 1, ...] of linformer and synthesizer
+    (r"mixer/\w*bias", ("model", None)),  # [H, N]
     (r"mlp/inner/kernel", ("fsdp", "model")),  # [D, F]
     (r"mlp/outer/kernel", ("model", "fsdp")),  # [F, D]: contracts what mlp/inner cut
     (r"embedding", (None, "fsdp")),

@@ -18,6 +18,10 @@ def mesh(*sizes: int) -> AbstractMesh:
         ("params/blocks/layer_0/attention/query/kernel", (8, 4, 2), ("fsdp", "model", None)),
         ("params/blocks/attention/query/kernel", (3, 8, 4, 2), (None, "fsdp", "model", None)),  # scanned layers
         ("params/blocks/layer_0/attention/output/kernel", (4, 2, 8), ("model", None, "fsdp")),
+        ("params/blocks/layer_0/attention/mixer/key_kernel", (4, 6, 3), ("model", "fsdp", None)),  # linformer's E
+        ("params/blocks/mixer/kernel", (1, 6, 3), (None, "fsdp", None)),  # of all heads and layers
+        ("params/blocks/layers/attention/mixer/kernel", (3, 4, 6, 6), (None, "model", "fsdp", None)),  # synthesizer's R
+        ("params/blocks/layer_0/attention/mixer/first_bias", (4, 6), ("model", None)),
         ("params/block_0/mlp/inner/kernel", (8, 16), ("fsdp", "model")),
         ("params/block_0/mlp/outer/kernel", (16, 8), ("model", "fsdp")),
         ("params/head/bias", (8,), (None,)),
