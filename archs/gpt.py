@@ -122,7 +122,8 @@ class Model(nn.Module):
         if self.head == "sequence":
             x = last_real(x, mask)
         if self.num_classes is not None:
-            x = nn.Dense(self.num_classes, use_bias=self.head == "tokens", **dtypes, name="head")(drop(x))
+            options: dict[str, Any] = {"use_bias": self.head == "tokens", "kernel_init": init, **dtypes}
+            x = nn.Dense(self.num_classes, **options, name="head")(drop(x))
         return x.astype(wide)
 
     def check(self) -> None:

@@ -105,6 +105,19 @@ def test_classifiers_of_sequences_have_no_bias():
     assert shapes == {"sequence": {"kernel": (16, 3)}, "tokens": {"kernel": (16, 3), "bias": (3,)}}
 
 
+def test_kernels_start_with_the_deviations_of_the_papers():
+    """0.02 (Radford et al., 2018, section 4.1), and at the end of each branch of GPT-2 less, by 1/√(2L)."""
+    sizes = {"vocab_size": 100, "hidden_size": 64, "num_layers": 2, "num_heads": 4, "mlp_size": 256}
+    model = archs.build("gpt", **sizes, head="tokens", num_classes=64)
+    quickly = {"xla_backend_optimization_level": 0}
+    params = jax.jit(model.init, compiler_options=quickly)(jax.random.key(0), TOKENS)["params"]
+    layer = params["blocks"]["layer_0"]
+    wanted = {"query": 0.02, "output": 0.01, "inner": 0.02, "outer": 0.01}
+    found = {name: layer[part][name]["kernel"] for part in ("attention", "mlp") for name in layer[part]}
+    assert {name: float(np.std(found[name])) for name in wanted} == pytest.approx(wanted, rel=0.05)
+    assert float(np.std(params["head"]["kernel"])) == pytest.approx(0.02, rel=0.05)
+
+
 def test_logits_are_products_with_the_embedding(random_variables):
     model, headless = (archs.build("gpt", **SIZES, head=head) for head in ("language_model", "none"))
     variables = random_variables(model, TOKENS)
