@@ -153,8 +153,9 @@ class Model(nn.Module):
             x = self.decoder_norm(x)
         if self.tied == "none":
             return self.head(x)
-        logits = self.target_embedding.attend(x)
-        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        table = self.target_embedding.embedding.astype(x.dtype)
+        return jnp.einsum("btd,vd->btv", x, table, preferred_element_type=wide)
 
     def encode(
         self, source: Int[Array, "B S"], source_mask: Bool[Array, "B S"] | None = None, *, train: bool = False

@@ -126,6 +126,12 @@ def test_token_by_token_equals_all_at_once(model, parts):
         cache, place = changed["cache"], place + part
 
 
+def test_logits_of_a_half_precision_model_are_not_rounded(random_variables):
+    model = archs.build("transformer", **CASES["base"], dtype="bfloat16")
+    logits = jax.jit(model.apply)(random_variables(model, **BATCH), **BATCH)
+    assert not np.array_equal(logits, logits.astype(jnp.bfloat16).astype(jnp.float32))
+
+
 def test_scanned_equals_looped(random_variables):
     fields = {**CASES["base"], "num_layers": 3}
     looped, scanned = (archs.build("transformer", **fields, scan_layers=scan) for scan in (False, True))
