@@ -37,7 +37,9 @@ class Optimizer:
         arguments: what else goes to the Optax function.
         schedule: the name of the schedule and its arguments.
         clip_norm: gradients are scaled down to this global norm; None leaves them as they are.
-        decay: which parameters weight decay acts on; "matrices" leaves biases and normalisation scales alone.
+        l2_penalty: this times the parameters is added to gradients, as half of it times their squared norm in the loss
+            would (L2 regularisation); an optimizer's own `weight_decay` acts on parameters directly.
+        decay: which parameters both act on; "matrices" leaves biases and normalisation scales alone.
         accumulate_steps: micro-batches that a batch is cut into, to need less memory for the same update.
         ema_decay: decay of an exponential moving average of the parameters, which evaluators then use; None keeps none.
     """
@@ -47,6 +49,7 @@ class Optimizer:
     arguments: Mapping[str, Any] = FrozenDict()
     schedule: Mapping[str, Any] = FrozenDict({"name": "constant"})
     clip_norm: float | None = None
+    l2_penalty: float = 0.0
     decay: Literal["all", "matrices"] = "matrices"
     accumulate_steps: int = 1
     ema_decay: float | None = None
@@ -55,6 +58,7 @@ class Optimizer:
         limits = {
             "learning_rate": 0 <= self.learning_rate < math.inf,
             "clip_norm": self.clip_norm is None or self.clip_norm > 0,
+            "l2_penalty": 0 <= self.l2_penalty < math.inf,
             "accumulate_steps": self.accumulate_steps >= 1,
             "ema_decay": self.ema_decay is None or 0 <= self.ema_decay < 1,
             "schedule.warmup_steps": self.schedule.get("warmup_steps", 0) >= 0,
@@ -81,8 +85,10 @@ class Optimizer:
         if mask and self.decay == "matrices":
             arguments[mask.pop()] = _matrices
         update = function(self.learning_rates(steps), **arguments)
-        clip = [] if self.clip_norm is None else [optax.clip_by_global_norm(self.clip_norm)]
-        return optax.chain(*clip, update)
+        before = [] if self.clip_norm is None else [optax.clip_by_global_norm(self.clip_norm)]
+        if self.l2_penalty:
+            before.append(optax.add_decayed_weights(self.l2_penalty, _matrices if self.decay == "matrices" else None))
+        return optax.chain(*before, update)
 
 
 def _matrices(params: PyTree) -> PyTree:

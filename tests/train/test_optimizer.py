@@ -90,3 +90,15 @@ def test_clipping_is_by_the_global_norm():
     transformation = chosen.transformation(10)
     updates, _ = transformation.update(gradients, transformation.init(gradients), gradients)
     np.testing.assert_allclose([updates["a"][0], updates["b"][0]], [-0.6, -0.8], rtol=1e-6)
+
+
+def test_the_penalty_is_the_gradient_of_half_the_squared_norm_of_matrices():
+    params = {"layer": {"kernel": jnp.asarray([[1.0, -2.0]]), "bias": jnp.asarray([3.0])}}
+
+    def penalised(params):
+        return 0.5 * 0.1 * jnp.square(params["layer"]["kernel"]).sum()
+
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    chain = Optimizer("sgd", learning_rate=1.0, l2_penalty=0.1).transformation(10)
+    updates, _ = chain.update(zeros, chain.init(params), params)
+    jax.tree.map(np.testing.assert_allclose, updates, jax.tree.map(jnp.negative, jax.grad(penalised)(params)))
