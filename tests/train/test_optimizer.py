@@ -99,6 +99,7 @@ def test_the_penalty_is_the_gradient_of_half_the_squared_norm_of_matrices():
         return 0.5 * 0.1 * jnp.square(params["layer"]["kernel"]).sum()
 
     zeros = jax.tree.map(jnp.zeros_like, params)
-    chain = Optimizer("sgd", learning_rate=1.0, l2_penalty=0.1).transformation(10)
+    schedule = FrozenDict({"name": "constant", "warmup_steps": 0})
+    chain = Optimizer("sgd", learning_rate=1.0, l2_penalty=0.1, schedule=schedule).transformation(10)
     updates, _ = chain.update(zeros, chain.init(params), params)
     jax.tree.map(np.testing.assert_allclose, updates, jax.tree.map(jnp.negative, jax.grad(penalised)(params)))
