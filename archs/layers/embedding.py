@@ -35,8 +35,9 @@ class SequenceInput(nn.Module):
     ) -> Float[Array, "B T D"]:
         """Reads tokens if there is a vocabulary, else the sequence; raises ValueError if anything else is given."""
         self.check(sequence is not None, tokens is not None)
+        x: Any = sequence if self.vocab_size is None else tokens
         if self.vocab_size is None:
-            return sequence
+            return x
         embedding = nn.Embed(
             self.vocab_size,
             self.embedding_size or self.default_size,
@@ -45,16 +46,16 @@ class SequenceInput(nn.Module):
             param_dtype=self.param_dtype,
             name="tokens",
         )
-        return nn.Dropout(self.dropout_rate, deterministic=not train)(embedding(tokens))
+        return nn.Dropout(self.dropout_rate, deterministic=not train)(embedding(x))
 
     def check(self, has_sequence: bool, has_tokens: bool) -> None:
         """Raises ValueError if the input is not what the fields say."""
         names: dict[str, Any] = {"sequence": has_sequence, "tokens": has_tokens}
         given = " and ".join(name for name, is_given in names.items() if is_given) or "missing"
-        reads, advice = ("sequence", "set it to read tokens") if self.vocab_size is None else ("tokens", "leave it out")
+        reads, change = ("sequence", "set") if self.vocab_size is None else ("tokens", "leave out")
         problems = {
-            f"vocab_size is {self.vocab_size}, so the input must be {reads}, and it is {given}; give {reads} alone, or "
-            f"{advice}": given != reads,
+            f"vocab_size is {self.vocab_size}, so the input must be {reads} alone, and it is {given}; give {reads}, or "
+            f"{change} vocab_size": given != reads,
             f"embedding_size is {self.embedding_size}, and vocab_size is missing; give both or neither": (
                 self.vocab_size is None and self.embedding_size is not None
             ),

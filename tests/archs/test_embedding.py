@@ -58,15 +58,19 @@ def test_embeddings_are_as_wide_as_the_first_layer_unless_said(name):
         (
             {"vocab_size": 7},
             {"sequence": SEQUENCE},
-            "vocab_size is 7, so the input must be tokens, and it is sequence; give tokens alone, or leave it out",
+            "vocab_size is 7, so the input must be tokens alone, and it is sequence; give tokens, or leave out vocab_",
         ),
         (
             {},
             {"tokens": TOKENS},
-            "vocab_size is None, so the input must be sequence, and it is tokens; give sequence alone, or set it to",
+            "vocab_size is None, so the input must be sequence alone, and it is tokens; give sequence, or set vocab_",
         ),
-        ({"vocab_size": 7}, {"sequence": SEQUENCE, "tokens": TOKENS}, "must be tokens, and it is sequence and tokens;"),
-        ({}, {"mask": MASK}, "vocab_size is None, so the input must be sequence, and it is missing;"),
+        (
+            {"vocab_size": 7},
+            {"sequence": SEQUENCE, "tokens": TOKENS},
+            "alone, and it is sequence and tokens;",
+        ),
+        ({}, {"mask": MASK}, "vocab_size is None, so the input must be sequence alone, and it is missing;"),
         (
             {"embedding_size": 5},
             {"sequence": SEQUENCE},

@@ -5,7 +5,8 @@ import pytest
 import archs
 from tests.train.runs import rows
 from train import config as configs
-from train import loop
+from train import experiment, loop
+from train.errors import UserError
 
 DIGITS = "configs/quickstart.py:mlp"
 STRINGS = "configs/transduction.py:bahdanau"
@@ -94,3 +95,39 @@ def test_a_few_steps_learn_a_few_examples(name, tmp_path):
     loop.train(configs.load(config, [*common, *schedule, *chosen, *fields]), tmp_path)
     losses = [row["train/loss"] for row in rows(tmp_path) if "train/loss" in row]
     assert len(losses) == 12 and losses[-1] < 0.95 * losses[0]
+
+
+JOINED = ["data.source.layout=joined", "model.num_classes=10", "objective.name=language_modeling"]
+SENSELESS = {
+    "vectors for tokens": (DIGITS, ["model.name=rnn", "model.vocab_size=9"], "rnn cannot read sequence .* be tokens"),
+    "tokens for vectors": (STRINGS, ["model.name=tcn", *JOINED], "tcn cannot read .*tokens .* be sequence alone"),
+    "neither": (
+        "configs/communities.py:full",
+        ["model.name=rnn", "model.outputs=last"],
+        "rnn cannot read .* the input must be sequence alone, and it is missing",
+    ),
+    "logits of one step": (
+        STRINGS,
+        ["model.name=rnn", "model.vocab_size=10", *JOINED],
+        "language_modeling cannot judge rnn: the model gives .* outputs='all'",
+    ),
+    "the future": (
+        STRINGS,
+        ["model.name=rnn", "model.vocab_size=10", "model.outputs=all", "model.bidirectional=True", *JOINED],
+        "language_modeling cannot judge rnn: the model sees the tokens .* rnn with bidirectional=False",
+    ),
+    "one text for two": (
+        DIGITS,
+        ["model.name=encoder", "model.vocab_size=256", "model.tower=two"],
+        "encoder cannot read tokens .* there are no tokens_2; give pairs",
+    ),
+    "images for video": (DIGITS, ["model.name=lrcn"], "lrcn reads 'video', but the data .* give label, image"),
+}
+
+
+@pytest.mark.parametrize("case", SENSELESS)
+def test_data_that_an_architecture_cannot_read_are_named(case):
+    config, fields, message = SENSELESS[case]
+    with pytest.raises(UserError, match=rf"^config\.(model|objective): {message}") as error:
+        experiment.build(configs.load(config, fields))
+    assert "\n" not in str(error.value)
