@@ -84,8 +84,7 @@ class Model(nn.Module):
         hidden_size: D, the width of a token.
         num_layers: Blocks.
         num_heads: Attention heads; must divide `hidden_size`.
-        key_size: Width of a head's queries and keys; None is D / H, which values always are. In the released code of
-            images they are narrower too, as wide as keys.
+        key_size, value_size: Widths of a head's queries and keys, and of its values; None is D / H.
         mlp_size: Inner width of the blocks' perceptrons, and of the classifier. That of two towers has a second inner
             layer, half as wide.
         positions: Learned; sinusoidal; or none, which leaves a set.
@@ -115,6 +114,7 @@ class Model(nn.Module):
     num_layers: int = 6
     num_heads: int = 8
     key_size: int | None = None
+    value_size: int | None = None
     mlp_size: int = 2048
     positions: Literal["learned", "sinusoidal", "none"] = "sinusoidal"
     pool: Pool = "cls"
@@ -162,6 +162,7 @@ class Model(nn.Module):
             "num_heads": self.num_heads,
             "mlp_size": self.mlp_size,
             "key_size": self.key_size,
+            "value_size": self.value_size,
             "use_bias": False,
             "activation": self.activation,
             "dropout_rate": self.dropout_rate,
@@ -228,8 +229,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "retrieval": RETRIEVAL,
     "retrieval-release": {**RETRIEVAL, "interaction": "none", "pool": "first"},
     "image": {**IMAGE, **sizes(3, 4, 64, 128, 1024)},
-    "image-release": {**IMAGE, **sizes(1, 8, 128, 128, 1024), "key_size": 8},
+    "image-release": {**IMAGE, **sizes(1, 8, 128, 128, 1024), "key_size": 8, "value_size": 8},
     "pathfinder": {**PATHFINDER, **sizes(4, 8, 128, 128, 1024)},
-    "pathfinder-release": {**PATHFINDER, **sizes(4, 4, 32, 32, 1024), "key_size": 4},
+    "pathfinder-release": {**PATHFINDER, **sizes(4, 4, 32, 32, 1024), "key_size": 4, "value_size": 4},
 }
 EXAMPLE = {"tokens": jax.ShapeDtypeStruct((2000,), "int32")}  # an expression of ListOps

@@ -33,7 +33,7 @@ class MultiHeadAttention(nn.Module):
 
     Attributes:
         num_heads: H.
-        key_size: K, the width of a head's queries and keys; None is D / H, which V always is.
+        key_size, value_size: K and V, the widths of a head's queries and keys, and of its values; None is D / H.
         use_bias: Whether the projections have biases.
         init_std, output_init_std: Deviations of the kernels at the start, and of the output's; None is Glorot's.
         mixer: How values are mixed; one of `mixers.names()`.
@@ -44,6 +44,7 @@ class MultiHeadAttention(nn.Module):
 
     num_heads: int
     key_size: int | None = None
+    value_size: int | None = None
     use_bias: bool = True
     init_std: float | None = None
     output_init_std: float | None = None
@@ -88,8 +89,7 @@ class MultiHeadAttention(nn.Module):
         mixers.demand(self.mixer, mask=mask is not None, causal=causal, cross=cross, cache=decode and not cross)
         dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
         options: dict[str, Any] = {"use_bias": self.use_bias, **dtypes}
-        value_size = width // self.num_heads
-        key_size = self.key_size or value_size
+        key_size, value_size = (size or width // self.num_heads for size in (self.key_size, self.value_size))
 
         def project(name: str, size: int, source: Float[Array, "B length _"]) -> Float[Array, "B length H _"]:
             init = kernel_init(self.init_std)

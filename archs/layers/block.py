@@ -48,7 +48,7 @@ class Block(nn.Module):
     Attributes:
         num_heads: H.
         mlp_size: F, the inner width of the perceptron.
-        key_size: Width of a head's queries and keys; None is D / H.
+        key_size, value_size: Widths of a head's queries and keys, and of its values; None is D / H.
         use_bias: Whether the projections of attention have biases.
         cross: Whether the block also attends to a memory, as in the decoder of Vaswani et al. (2017).
         norm: Whether layer normalisation stands inside the residual branch, x + f(norm(x)), as in GPT-2 and
@@ -67,6 +67,7 @@ class Block(nn.Module):
     num_heads: int
     mlp_size: int
     key_size: int | None = None
+    value_size: int | None = None
     use_bias: bool = True
     cross: bool = False
     norm: Literal["pre", "post"] = "pre"
@@ -99,6 +100,7 @@ class Block(nn.Module):
         heads: dict[str, Any] = {
             "num_heads": self.num_heads,
             "key_size": self.key_size,
+            "value_size": self.value_size,
             "use_bias": self.use_bias,
             "init_std": self.init_std,
             "output_init_std": self.output_init_std,

@@ -21,6 +21,7 @@ CASES = {
         "positions": "learned",
         "pool": "mean",
         "key_size": 3,
+        "value_size": 5,
         "scan_layers": True,
         "remat": "full",
     },
@@ -40,9 +41,9 @@ PAIR = {
 OTHER_INPUTS = {"two": PAIR, "two-concat": PAIR}
 
 
-def blocks(layers: int, width: int, mlp: int, key: int | None = None) -> int:
-    """Parameters of blocks whose attention has no biases, with queries and keys `key` wide in all heads together."""
-    return layers * (2 * width * (width + (key or width)) + 2 * mlp * width + mlp + width + 4 * width)
+def blocks(layers: int, width: int, mlp: int, inner: int | None = None) -> int:
+    """Parameters of blocks whose attention has no biases, with q, k and v `inner` wide in all heads together."""
+    return layers * (4 * width * (inner or width) + 2 * mlp * width + mlp + width + 4 * width)
 
 
 def classifier(inputs: int, mlp: int, classes: int, *, two: bool = False) -> int:
