@@ -6,6 +6,9 @@ units.
 
     ./launch.sh compare --config=configs/adding.py --workdir=runs/adding
 
+Result, validation loss of seed 0 (one seed so far): gru 0.0002, lstm 0.0003, simple 0.0278; 42 to 570 s each, on one of
+2 CPU cores that other work shared, jax 0.10.2. Nothing was tuned. So the tanh network, too, gets below its chance of
+0.1667 at this length.
 """
 
 from typing import Any

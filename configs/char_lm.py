@@ -11,6 +11,8 @@ validation and test. Arguments: gpt, gpt_large, lstm, gru; `gpt:embedded` reads 
 
 Own text: --config.data.source.name=text --config.data.source.paths="('my.txt',)".
 
+Result of gpt, seed 0 (one seed so far): 1.8776 nats on the validation split after 2,000 updates, in 4 min 51 s, on one
+of 2 CPU cores that other work shared, jax 0.10.2. Nothing was tuned. The other choices are not measured yet.
 """
 
 from typing import Any

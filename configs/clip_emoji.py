@@ -7,6 +7,7 @@ twemoji/emojibase.data.json; a tenth is validation and a tenth test, whole emoji
 recall among all test emoji, both ways, and zero-shot classification of their groups from prompt templates. Arguments:
 resnet, vit (the image tower). With `:embedded`, as in vit:embedded, scikit-learn's digits with captions are read.
 
+Not measured yet.
 """
 
 from typing import Any

@@ -7,6 +7,7 @@ One graph of 2,708 papers, 140 of them labelled for training, in planetoid/cora.
 dropout 0.5, a penalty of 5e-4 on weights, here those of both layers, 200 epochs at 0.01); full, the full graph network
 of Battaglia et al. (2018). With `:embedded`, random communities take the place of the papers.
 
+Not measured yet on the test papers: both choices are still being set on the validation split.
 """
 
 from typing import Any

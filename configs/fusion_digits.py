@@ -7,6 +7,8 @@ configs/spoken_digits.py), as log-mel spectrograms; each is noise with probabili
 single_stream, concat, late (the mean over two networks' logits), and image and audio alone, all of the same blocks.
 With `:embedded`, as in late:embedded, sounds are tones.
 
+Result, validation accuracy of seed 0 (one seed so far): cross_attention 89.6 %, in 8 min 56 s, on one of 2 CPU cores
+that other work shared, jax 0.10.2. The other choices are not measured yet.
 """
 
 from typing import Any

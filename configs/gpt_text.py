@@ -3,8 +3,9 @@
     DATA_DIR=… TFDS_DATA_DIR=… ./launch.sh train --config=configs/gpt_text.py --workdir=runs/gpt_text
 
 Reads what configs/bert_text.py reads, one sentence after the other. configs/nli.py goes on from it. The network is
-GPT-1's at a small size: 4 layers, 128 wide. With `embedded`, it reads the documentation of Python.
+GPT-1's at a small size: 4 layers, 128 wide. With `embedded`, or `gpt:embedded`, it reads the documentation of Python.
 
+Not measured yet.
 """
 
 from typing import Any

@@ -1,5 +1,4 @@
-"""Handwritten digits, four architectures (LeCun et al., 1998, "Gradient-based learning applied to document
-recognition").
+"""Handwritten digits, four architectures (LeCun et al., 1998, "Gradient-based learning").
 
     TFDS_DATA_DIR=… ./launch.sh train --config=configs/mnist.py:lenet --workdir=runs/mnist_lenet
 

@@ -9,6 +9,7 @@ of 4 for all models, and BLEU by sacrebleu on test 2016, whole and by quarters o
 (additive attention), gru_fixed (Cho et al., 2014: one vector), transformer, of about as many parameters; with
 `:embedded`, a toy language.
 
+Not measured yet.
 """
 
 from typing import Any

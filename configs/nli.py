@@ -7,6 +7,7 @@ START, first sentence, SEPARATOR, second sentence, END. Arguments: bert, which s
 configs/sst2.py says how); gpt, which starts from configs/gpt_text.py and, as GPT-1 does, reads the pair at its end;
 lstm (bidirectional, from scratch); bert_scratch and gpt_scratch. `bert:embedded` and the like generate sentences.
 
+Not measured yet; the most frequent class of the test split, NEUTRAL, is 56.7 %.
 """
 
 from typing import Any

@@ -7,6 +7,7 @@ verb that was seen alone. Arguments: a split, then the model: simple, length, ad
 simple_transformer, length_transformer, addprim_jump_transformer. With `:embedded`, as in simple:embedded, the same
 commands are generated from the published grammar, and training is short.
 
+Not measured yet.
 """
 
 from typing import Any

@@ -1,5 +1,4 @@
-"""Handwritten digits as a sequence of pixels: long memory on real data (Le et al., 2015; Bai et al., 2018, section
-4.1).
+"""Handwritten digits, pixel by pixel: long memory on real data (Le et al., 2015; Bai et al., 2018).
 
     TFDS_DATA_DIR=… ./launch.sh train --config=configs/sequential_mnist.py:lstm --workdir=runs/sequential_lstm
 
@@ -7,6 +6,7 @@
 tcn_permuted and so on move the pixels by one fixed permutation; lstm_rows and so on read 28 rows of 28 pixels instead.
 With `:embedded`, as in lstm:embedded, scikit-learn's digits are read: 64 pixels, or 8 rows of 8.
 
+Not measured yet: no copy of MNIST itself is at hand (see configs/mnist.py).
 """
 
 from typing import Any

@@ -13,6 +13,7 @@ reads whole sentences, 6,920 of them, and no phrases of their parse trees. Argum
 bert and bert_scratch are one network with one vocabulary, that of the first of these commands. With `:embedded`, as in
 lstm:embedded, sentences are generated, and bert starts from scratch.
 
+Not measured yet.
 """
 
 from typing import Any

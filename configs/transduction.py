@@ -6,7 +6,7 @@ Every network reads the same strings of 1 to 12 symbols and must write them back
     ./launch.sh compare --config=configs/transduction.py --metric=test/sequence_accuracy --workdir=runs/contexts
     ./launch.sh train --config=configs/transduction.py:bahdanau --workdir=runs/bahdanau
 
-Strings of the test split that are right in every symbol, mean and 95 % interval of seeds 0, 1 and 2: bahdanau
+Result, strings of the test split that are right in every symbol, mean and 95 % interval of seeds 0, 1 and 2: bahdanau
 100.00 ± 0.00 %, luong 100.00 ± 0.00 %, fixed 94.10 ± 1.08 %, sutskever (whose encoder reads the source from its end,
 here the wrong way round) 77.53 ± 2.36 %; all twelve runs in 8 min 19 s on 2 CPU cores that other work shared, jax
 0.10.2. Nothing was tuned.

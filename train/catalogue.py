@@ -1,0 +1,55 @@
+"""Lists all configs, from their docstrings: python -m train.catalogue > configs/README.md."""
+
+import inspect
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from train import config as configs
+from train.config import PROJECT
+
+HEADER = """# Configs
+
+One file for each experiment, run by `./launch.sh train --config=configs/FILE.py:ARGUMENT --workdir=…`. Every field is a
+flag. Results are what was measured, on what, in how long. This page is written by `python -m train.catalogue`.
+
+| config | about | arguments |
+| --- | --- | --- |
+"""
+
+
+def modules() -> dict[str, ModuleType]:
+    """All configs, by the name of their file."""
+    files = sorted(path for path in (PROJECT / "configs").glob("[!_]*.py") if path.name != "common.py")
+    return {file.name: configs.module_at(str(file)) for file in files}
+
+
+def choices(module: ModuleType) -> tuple[str, ...]:
+    """The arguments that a config takes, without `:embedded`."""
+    return getattr(module, "CHOICES", None) or module.VARIANTS
+
+
+def takes_embedded(module: ModuleType) -> bool:
+    """Whether a config has a form that needs no files."""
+    return "choose_data" in Path(str(module.__file__)).read_text()
+
+
+def page() -> str:
+    """The whole list, in Markdown."""
+    rows, sections = [], []
+    for name, module in modules().items():
+        title, _, about = (inspect.getdoc(module) or "").partition("\n")
+        forms = [*choices(module), *([":embedded"] if takes_embedded(module) else [])]
+        rows.append(f"| [{name}](#{name.replace('.', '')}) | {title} | {', '.join(f'`{form}`' for form in forms)} |")
+        sections.append(f"## {name}\n\n**{title}**\n\n{_commands_as_code(about.strip())}\n")
+    return HEADER + "\n".join(rows) + "\n\n" + "\n".join(sections)
+
+
+def _commands_as_code(text: str) -> str:
+    """Indented commands as blocks of code that can be copied."""
+    return re.sub(r"(?m)(^    .+\n?)+", lambda block: f"```bash\n{inspect.cleandoc(block[0])}\n```\n", text)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
