@@ -1,4 +1,4 @@
-""" "Which emoji is it? Pictures and their names find each other (Radford et al., 2021).
+"""Which emoji is it? Pictures and their names find each other (Radford et al., 2021).
 
     DATA_DIR=… ./launch.sh train --config=configs/clip_emoji.py:vit --workdir=runs/emoji_vit
 

@@ -1,4 +1,4 @@
-""" "Which digit was spoken? Raw sound for a convolutional network, a spectrogram for a recurrent one.
+"""Which digit was spoken? Raw sound for a convolutional network, a spectrogram for a recurrent one.
 
     DATA_DIR=… ./launch.sh train --config=configs/spoken_digits.py:convnet1d --workdir=runs/spoken_convnet1d
 
