@@ -153,8 +153,8 @@ class Model(nn.Module):
     """A tower for images and one for texts; each pair of an image and a text gets a logit.
 
     The text tower is a causal Transformer, read at the end token. Inner widths of perceptrons are 4 times the tower's.
-    Class token, positions, projections and the attention pool start with the deviations of OpenAI's code (clip/model.py
-    of openai/CLIP, `initialize_parameters`); all biases start at zero.
+    Kernels and embeddings start with the deviations of OpenAI's code (clip/model.py of openai/CLIP), but for those of
+    convolutions before batch normalisation; all biases start at zero.
 
     Attributes:
         vocab_size: Tokens of the vocabulary.
@@ -240,13 +240,21 @@ class Model(nn.Module):
                 **block,
             )
             self.image_projection = project(self.image_hidden_size)
-        sizes = {"num_heads": self.text_hidden_size // self.head_size, "mlp_size": 4 * self.text_hidden_size}
+        width, layers = self.text_hidden_size, self.num_text_layers
+        text: dict[str, Any] = {
+            **block,
+            "num_heads": width // self.head_size,
+            "mlp_size": 4 * width,
+            "init_std": width**-0.5,
+            "mlp_init_std": (2 * width) ** -0.5,
+            "output_init_std": (2 * layers * width) ** -0.5,
+        }
         init = nn.initializers.normal(0.02)
-        self.text_embedding = nn.Embed(self.vocab_size, self.text_hidden_size, embedding_init=init, **dtypes)
+        self.text_embedding = nn.Embed(self.vocab_size, width, embedding_init=init, **dtypes)
         self.text_positions = Positions("learned", self.max_length, init_std=0.01, **dtypes)
-        self.text_blocks = Stack(self.num_text_layers, FrozenDict({**block, **sizes}), self.scan_layers, self.remat)
+        self.text_blocks = Stack(layers, FrozenDict(text), self.scan_layers, self.remat)
         self.text_norm = nn.LayerNorm(epsilon=EPSILON, **dtypes)
-        self.text_projection = project(self.text_hidden_size)
+        self.text_projection = project(width)
         self.dropout = nn.Dropout(self.dropout_rate)
         temperature = nn.initializers.constant(math.log(1 / 0.07))
         self.log_scale = self.param("log_scale", temperature, (), self.param_dtype)

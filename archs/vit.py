@@ -39,8 +39,9 @@ class Model(nn.Module):
         positions: Learned, as in the paper; sinusoidal over the patches in row order; or none, which leaves a
             set.
         embedding_norm: Whether tokens are normalised before the first block, as in CLIP (Radford et al., 2021).
-        initialization: Deviations at the start. With "vit" 0.02 of class token and positions, and 1/√n of the map from
-            the n values of a patch; with "clip", as in OpenAI's code, 1/√D and 1/√(3n).
+        initialization: Deviations at the start. With "vit" 0.02 of class token and positions, 1/√n of the map from the
+            n values of a patch, and Glorot's in the blocks; with "clip", as in OpenAI's code, 1/√D of class token and
+            positions, 1/√(2D) of queries, keys and values, and 1/√(3n) of all other maps from n values.
         norm: Layer normalisation before each branch, as in the paper, or after each sum.
         activation: Of the perceptrons.
         dropout_rate: Share dropped after the embedding, of each branch and of the perceptrons' inner units,
@@ -116,6 +117,10 @@ class Model(nn.Module):
             "mixer_kwargs": self.mixer_kwargs,
             **dtypes,
         }
+        if is_clip:
+            width, inner = self.hidden_size, self.mlp_size
+            block |= {"init_std": (2 * width) ** -0.5, "output_init_std": (3 * width) ** -0.5}
+            block |= {"mlp_init_std": (3 * width) ** -0.5, "mlp_output_init_std": (3 * inner) ** -0.5}
         x = Stack(self.num_layers, FrozenDict(block), self.scan_layers, self.remat, name="blocks")(x, train=train)
         if self.norm == "pre":  # a post-norm block has normalised its output already
             x = nn.LayerNorm(epsilon=self.norm_epsilon, **dtypes, name="norm")(x)

@@ -59,6 +59,7 @@ class Block(nn.Module):
         norm_epsilon: Added to the variance in layer normalisation.
         init_std, output_init_std: Deviations of kernels at the start, the latter of the last one of each branch; None
             is Glorot's uniform distribution.
+        mlp_init_std, mlp_output_init_std: Those of the perceptron, where they differ from attention's.
         mixer, mixer_kwargs: How self-attention mixes values; see `archs.layers.mixers`.
         dtype: Type of the computation.
         param_dtype: Type of the parameters.
@@ -77,6 +78,8 @@ class Block(nn.Module):
     norm_epsilon: float = 1e-6
     init_std: float | None = None
     output_init_std: float | None = None
+    mlp_init_std: float | None = None
+    mlp_output_init_std: float | None = None
     mixer: str = "dense"
     mixer_kwargs: Mapping[str, Any] = field(default_factory=FrozenDict)
     dtype: Dtype = "float32"
@@ -123,8 +126,8 @@ class Block(nn.Module):
             mlp_size=self.mlp_size,
             activation=self.activation,
             dropout_rate=inner_rate,
-            init_std=self.init_std,
-            output_init_std=self.output_init_std,
+            init_std=self.init_std if self.mlp_init_std is None else self.mlp_init_std,
+            output_init_std=self.output_init_std if self.mlp_output_init_std is None else self.mlp_output_init_std,
             **dtypes,
             name="mlp",
         )

@@ -296,6 +296,15 @@ def test_kernels_start_with_the_deviations_asked_for():
     assert len(expected) == 6 and deviations == pytest.approx(expected, rel=0.05)
 
 
+def test_the_perceptron_may_start_with_deviations_of_its_own():
+    fields = {"init_std": 0.02, "output_init_std": 0.01, "mlp_init_std": 0.03, "mlp_output_init_std": 0.04}
+    block = Block(num_heads=4, mlp_size=256, **fields)
+    params = jax.jit(block.init)(jax.random.key(0), jnp.zeros((1, 2, 128)))["params"]
+    kernels = [("attention", "query"), ("attention", "output"), ("mlp", "inner"), ("mlp", "outer")]
+    found = [float(np.std(params[part][name]["kernel"])) for part, name in kernels]
+    assert found == pytest.approx(list(fields.values()), rel=0.05)
+
+
 def test_a_scanned_stack_is_compiled_as_one_block():
     """The program does not grow with depth; a looped one does."""
 

@@ -110,9 +110,16 @@ def deviations(module, *inputs):
 def test_towers_start_with_the_deviations_of_the_release():
     """Those of OpenAI's code (clip/model.py), for images 256 and texts 192 wide."""
     sizes = {"image_hidden_size": 256, "text_hidden_size": 192, "embedding_size": 128, "head_size": 64}
-    model = archs.build("clip", **{**SMALL, **sizes, "vocab_size": 100, "max_length": 77})
+    sizes |= {"num_text_layers": 2, "vocab_size": 100, "max_length": 77}
+    model = archs.build("clip", **{**SMALL, **sizes}, scan_layers=True)
     found = deviations(model, IMAGE, TOKENS)
+    inputs = ("attention/query", "attention/key", "attention/value")
+    others = ("attention/output", "mlp/inner", "mlp/outer")
+    text = {**dict.fromkeys(inputs, 192), **dict(zip(others, (4 * 192, 2 * 192, 4 * 192), strict=True))}
+    image = {**dict.fromkeys(inputs, 2 * 256), **dict(zip(others, (3 * 256, 3 * 256, 3 * 4 * 256), strict=True))}
     expected = {
+        **{f"text_blocks/layers/{name}/kernel": inverse**-0.5 for name, inverse in text.items()},
+        **{f"image/blocks/layers/{name}/kernel": inverse**-0.5 for name, inverse in image.items()},
         "text_embedding/embedding": 0.02,
         "text_positions/embedding": 0.01,
         "text_projection/kernel": 192**-0.5,
@@ -121,7 +128,7 @@ def test_towers_start_with_the_deviations_of_the_release():
         "image/positions/embedding": 256**-0.5,
         "image_projection/kernel": 256**-0.5,
     }
-    assert {path: found[path] for path in expected} == pytest.approx(expected, rel=0.1)
+    assert found == pytest.approx(expected, rel=0.1)
 
 
 def test_the_pool_of_the_resnet_starts_with_the_deviations_of_the_release():
