@@ -150,14 +150,14 @@ class Model(nn.Module):
         if self.head == "sequence" or self.pooler or judges_next:
             pooled = nn.tanh(nn.Dense(self.hidden_size, kernel_init=init, **dtypes, name="pooler")(x[:, 0]))
         if judges_next:
-            follows = Head(2, **dtypes, name="next_sentence_head")(pooled)
+            follows = Head(2, init, **dtypes, name="next_sentence_head")(pooled)
             if not self.is_initializing():  # else the logits would be taken for variables
                 self.sow("auxiliary", "next_sentence", follows)
         if self.head == "masked_language_model":
             head = VocabularyHead(self.activation, self.norm_epsilon, **dtypes, name="head")
             return head(x, embedding.embedding)
         x = pooled if self.head == "sequence" or self.pooler else x
-        return Head(self.num_classes, **dtypes, name="head")(x if self.head == "none" else drop(x))
+        return Head(self.num_classes, init, **dtypes, name="head")(x if self.head == "none" else drop(x))
 
     def check(self) -> None:
         """Raises ValueError if fields contradict each other, or one of them would do nothing."""

@@ -116,6 +116,16 @@ def test_the_pooler_reads_the_first_token(random_variables):
     np.testing.assert_allclose(jax.jit(classes.apply)(variables, **BATCH), logits, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "fields, head", [({"head": "tokens", "num_classes": 300}, "head"), ({"next_sentence": True}, "next_sentence_head")]
+)
+def test_classifiers_start_with_the_deviation_of_all_matrices(fields, head):
+    sizes = {"hidden_size": 256, "num_heads": 2, "mlp_size": 8}
+    quickly = {"xla_backend_optimization_level": 0}
+    params = jax.jit(build(**sizes, **fields).init, compiler_options=quickly)(jax.random.key(0), **BATCH)["params"]
+    assert float(np.std(params[head]["dense"]["kernel"])) == pytest.approx(0.02, rel=0.1)
+
+
 def test_the_matrix_of_the_vocabulary_is_that_of_the_embedding():
     params = shapes_of(build())
     assert jax.tree.map(jnp.shape, params["head"]) == {
