@@ -109,7 +109,7 @@ class Model(nn.Module):
     num_classes: int | None
     tower: Literal["one", "two"] = "one"
     interaction: Literal["nli", "none"] | None = None
-    max_length: int = 1024
+    max_length: int = 2000
     hidden_size: int = 512
     num_layers: int = 6
     num_heads: int = 8
