@@ -15,7 +15,7 @@ from train.experiment import build
 MODULES = catalogue.modules()
 EMBEDDED = {name: module for name, module in MODULES.items() if catalogue.takes_embedded(module)}
 ALL = [f"{name}:{choice}:embedded" for name, module in EMBEDDED.items() for choice in catalogue.choices(module)]
-ALL += [f"{name}:{choice}" for name in MODULES.keys() - EMBEDDED.keys() for choice in catalogue.choices(MODULES[name])]
+ALL += [f"{name}:{choice}" for name in MODULES if name not in EMBEDDED for choice in catalogue.choices(MODULES[name])]
 SHORT = ["steps=2", "log_every=1", "data.batch_size=4", "data.length_buckets=()"]  # what a test shortens
 
 
