@@ -16,8 +16,8 @@ from jax import numpy as jnp
 
 import archs
 
-# What an architecture's own test file says of it: small models that together reach every field, their input or that of
-# some by name, those that are for './launch.sh test --all' only, and sizes.
+# What an architecture's own test file says of it: small models that together reach every field, the input of all or of
+# some by name, and sizes. './launch.sh test' tests the first model, unless it is said to be slow, and --all the others.
 FILES: dict[str, ModuleType | None] = {}
 for _name in archs.names():
     found = importlib.util.find_spec(f"tests.archs.test_{_name}")
@@ -79,9 +79,15 @@ def count_parameters(variables) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
 
 
+def is_slow(name: str, own: str) -> bool:
+    """Of each architecture the first small model is tested always, unless it is said to be slow."""
+    file = FILES[name]
+    return own in getattr(file, "SLOW", ()) or own != next(iter(file.CASES))
+
+
 @pytest.fixture(
     params=[
-        pytest.param(case, marks=[pytest.mark.slow] if own in getattr(FILES[name], "SLOW", ()) else [])
+        pytest.param(case, marks=[pytest.mark.slow] if is_slow(name, own) else [])
         for case, (name, own) in CASES.items()
     ]
 )
@@ -244,7 +250,7 @@ def test_variants_build(name, variant):
 @pytest.mark.parametrize(
     "name, fields, message",
     [
-        ("vti", {}, r"architecture 'vti' is unknown; did you mean 'vit'\? allowed: .*lenet, mlp"),
+        ("vti", {}, r"architecture 'vti' is unknown; did you mean 'vit'\? allowed: .*lenet, lrcn, mlp"),
         ("layers", {}, "architecture 'layers' is unknown"),
         ("vit", {"variant": "B/61"}, r"vit: variant 'B/61' is unknown; did you mean 'B/16'\? allowed: Ti/16"),
         ("mlp", {"variant": "small"}, "mlp: variant 'small' is unknown; allowed: none"),

@@ -82,6 +82,7 @@ def test_commutes_with_permutations(case, random_variables):
     assert outputs.std() > 0.01, "outputs are worth comparing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_padded_batch_equals_one_graph_at_a_time(case, random_variables):
     """Outputs and gradients, with NaN and indices of no node in the padding, and a graph that is all padding."""

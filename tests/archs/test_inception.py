@@ -9,6 +9,7 @@ import archs
 from archs import inception
 
 CASES = {"v3-no-aux": {"auxiliary": False}}
+SLOW = ("v3-no-aux",)  # compiles for long
 INPUTS = {"image": np.random.default_rng(0).normal(size=(2, 75, 75, 3)).astype(np.float32)}
 COUNTS = [
     ({"variant": "v3", "num_classes": 1000}, 27_161_264),

@@ -40,6 +40,7 @@ def change(apply, shift) -> float:
     return np.abs(shifted - expected).max() / np.abs(expected[0] - expected[1]).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 def test_without_strides_on_a_torus_features_ignore_shifts(block):
     apply = features(block=block, stem="small", padding="circular", stage_strides=(1, 1))

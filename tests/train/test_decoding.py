@@ -67,6 +67,7 @@ def all_sequences():
     yield from itertools.product([0, 2, 3], repeat=LENGTH)
 
 
+@pytest.mark.slow
 @models
 @pytest.mark.parametrize("alpha", [0.0, 0.6])
 def test_a_wide_beam_finds_what_exhaustive_search_finds(writer, alpha):
