@@ -231,9 +231,9 @@ def test_a_few_steps_of_training_lower_the_loss(model, objective):
     schedule = FrozenDict(name="constant", warmup_steps=0)
     adam = optimizer.build({"name": "adam", "learning_rate": 0.01, "schedule": schedule})
     spec = {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in batch.items()}
-    steps = step.compile_steps(step.Recipe(model, objective, adam, steps=30), MeshShape().build(), spec)
+    steps = step.compile_steps(step.Recipe(model, objective, adam, steps=60), MeshShape().build(), spec)
     state, curve = steps.init(0), []
-    for _ in range(30):
+    for _ in range(60):
         state, metrics = steps.train(state, batch)
         curve.append({name: float(objectives.mean(metrics[name])) for name in objective.measures})
     assert state.first_nonfinite == 0
