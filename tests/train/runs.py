@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from train import config as configs
 from train import step
 from train.checkpoint import Checkpoints
+from train.evaluators import Evaluation
 from train.experiment import build
 from train.mesh import MeshShape
 
@@ -47,6 +48,14 @@ def final_state(folder: Path, config: ConfigDict) -> step.TrainState:
         state = checkpoints.restore(steps.abstract_state)
     assert state is not None
     return jax.tree.map(np.asarray, state)
+
+
+def fresh(config: ConfigDict, folder: Path = Path("nowhere")) -> Evaluation:
+    """What evaluators get of a run that has not begun."""
+    experiment = build(config)
+    mesh = experiment.mesh_shape.build()
+    compiled = step.compile_steps(experiment.recipe, mesh, experiment.spec)
+    return Evaluation(experiment, mesh, compiled.evaluate, compiled.init(0), epath.Path(folder))
 
 
 def same(a: Any, b: Any) -> bool:

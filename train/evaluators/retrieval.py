@@ -52,7 +52,7 @@ class Evaluator(Scheduled):
         found = embed(evaluation, ({n: batch[n] for n in names if n in batch} for batch in batches), size)
         texts = np.unique(found["tokens"], axis=0, return_inverse=True)[1].reshape(-1)
         queries = {"image_to_text": (found["image"], found["text"]), "text_to_image": (found["text"], found["image"])}
-        numbers = {}
+        numbers: dict[str, float] = {}
         for name, (asked, candidates) in queries.items():
             better = wrong_before_right(asked, candidates, texts)
             numbers |= {f"{name}_recall_{k}": float(np.mean(better < k)) for k in PLACES}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import sacrebleu
 
+from tests.train.runs import fresh
 from tests.train.texts import SOURCES, TARGETS, translation, write_pairs
 from train import loop
 from train.errors import UserError
@@ -35,7 +36,8 @@ def test_is_sacrebleus(pairs, tmp_path):
 
 
 def test_of_the_first_examples_only(pairs, tmp_path):
-    metrics = loop.train(translation(pairs, "evaluators.bleu.num_examples=3"), tmp_path).metrics
+    evaluation = fresh(translation(pairs, "evaluators.bleu.num_examples=3"), tmp_path)
+    metrics = evaluation.run(evaluation.experiment.evaluators)
     written = (tmp_path / "evaluations" / "bleu_test.txt").read_text().split("\n")[:-1]
     assert len(written) == 3 and set(metrics) == {"test/bleu"}
     assert metrics["test/bleu"] == pytest.approx(sacrebleu.corpus_bleu(written, [TARGETS[:3]]).score)

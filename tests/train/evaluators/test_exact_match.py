@@ -2,15 +2,13 @@
 
 import numpy as np
 import pytest
-from etils import epath
 
+from tests.train.runs import fresh
 from tests.train.texts import translation, write_pairs
 from train import config as configs
 from train import decoding, loop
 from train.errors import UserError
-from train.evaluators import Evaluation
 from train.experiment import build
-from train.step import compile_steps
 
 TRANSDUCTION = [
     *("model.hidden_size=16", "model.embedding_size=8", "model.alignment_size=8", "model.maxout_size=8"),
@@ -30,17 +28,9 @@ def test_what_is_known_by_heart_is_right(pairs, tmp_path):
     assert set(metrics) == {"test/exact_match", *(f"test/exact_match_length_{n}" for n in range(1, 5))}
 
 
-def evaluation(config, folder):
-    """Of a fresh state."""
-    experiment = build(config)
-    mesh = experiment.mesh_shape.build()
-    compiled = compile_steps(experiment.recipe, mesh, experiment.spec)
-    return Evaluation(experiment, mesh, compiled.evaluate, compiled.init(0), epath.Path(folder))
-
-
-def test_generated_sequences_need_no_vocabulary(tmp_path, monkeypatch):
+def test_generated_sequences_need_no_vocabulary(monkeypatch):
     """The model's own targets, some with an error, read from a source that has none but tokens."""
-    measured = evaluation(configs.load("configs/transduction.py", TRANSDUCTION), tmp_path)
+    measured = fresh(configs.load("configs/transduction.py", TRANSDUCTION))
     evaluator = measured.experiment.evaluators["exact_match"]
     examples = measured.experiment.data.split("test")
     written = measured.write("test", decoding.GREEDY, 4)
@@ -58,10 +48,10 @@ def test_generated_sequences_need_no_vocabulary(tmp_path, monkeypatch):
         assert numbers[f"exact_match_length_{number}"] == pytest.approx(1 - wrong[part].mean())
 
 
-def test_is_compiled_once(pairs, tmp_path):
-    first = evaluation(translation(pairs, "evaluators.exact_match.split=test"), tmp_path)
+def test_is_compiled_once(pairs):
+    first = fresh(translation(pairs, "evaluators.exact_match.split=test"))
     first.experiment.evaluators["exact_match"].evaluate(first)
-    again = evaluation(translation(pairs, "evaluators.exact_match.split=test"), tmp_path)
+    again = fresh(translation(pairs, "evaluators.exact_match.split=test"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(decoding, "sample", lambda *args, **kwargs: pytest.fail("traced again"))
         again.experiment.evaluators["exact_match"].evaluate(again)

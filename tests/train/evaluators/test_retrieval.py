@@ -1,16 +1,18 @@
 """Recall by its definition, on planted embeddings and on those of a model."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from etils import epath
 
+from tests.train.runs import fresh
 from train import config as configs
 from train.errors import Diverged, UserError
-from train.evaluators import Evaluation, retrieval
+from train.evaluators import retrieval
 from train.experiment import build
-from train.step import compile_steps, evaluated_variables
+from train.step import evaluated_variables
 
 SMALL = ["embedding_size=8", "image_hidden_size=16", "text_hidden_size=16", "num_image_layers=1", "num_text_layers=1"]
 FLAGS = [*(f"model.{field}" for field in SMALL), "data.batch_size=50", "steps=1", "evaluators.retrieval.split=test"]
@@ -47,10 +49,7 @@ def test_pairs_that_fit_are_found_and_equal_embeddings_are_not():
 
 @pytest.fixture(scope="module")
 def evaluation():
-    experiment = build(configs.load("configs/captions.py:clip", FLAGS))
-    mesh = experiment.mesh_shape.build()
-    compiled = compile_steps(experiment.recipe, mesh, experiment.spec)
-    return Evaluation(experiment, mesh, compiled.evaluate, compiled.init(0), epath.Path("nowhere"))
+    return fresh(configs.load("configs/captions.py:clip", FLAGS))
 
 
 def test_is_over_the_whole_split(evaluation):
@@ -77,7 +76,7 @@ def test_is_over_the_whole_split(evaluation):
 
 def test_an_embedding_that_is_not_finite_is_an_end(evaluation):
     broken = jax.tree.map(lambda leaf: np.full_like(leaf, np.nan), evaluation.state.params)
-    measured = Evaluation(**{**vars(evaluation), "state": evaluation.state.replace(params=broken)})
+    measured = dataclasses.replace(evaluation, state=evaluation.state.replace(params=broken))
     with pytest.raises(Diverged, match="not finite"):
         evaluation.experiment.evaluators["retrieval"].evaluate(measured)
 
