@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from configs import common
 
 MODELS: dict[str, dict[str, Any]] = {
-    "lrcn": {"name": "lrcn", "hidden_size": 128},
+    "lrcn": {"name": "lrcn", "hidden_size": 128, "dropout_rate": 0.3},
     "transformer": {
         "name": "fusion",
         "fusion": "single_stream",
@@ -47,6 +47,7 @@ def get_config(argument: str = "") -> ConfigDict:
                     "name": "moving_digits",
                     "label": "direction" if is_frame else "both",
                     "frames": 1 if is_frame else 8,
+                    "train_size": 20_000,
                 },
                 "image_size": 28 if is_frame else None,
                 "batch_size": 64,

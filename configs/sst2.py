@@ -59,7 +59,7 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             "optimizer": {
                 "name": "adamw",
-                "learning_rate": 3e-4 if is_bert else 1e-3,
+                "learning_rate": 3e-4 if is_bert else 1e-2,
                 "weight_decay": 0.01,
                 "clip_norm": 1.0,
                 "schedule": {"name": "linear" if is_bert else "cosine", "warmup_steps": 100},
