@@ -18,7 +18,7 @@ from configs import common
 
 MODELS: dict[str, dict[str, Any]] = {
     "gcn": {"variant": "gcn", "hidden_size": 16, "num_layers": 2, "dropout_rate": 0.5},
-    "full": {"variant": "full", "aggregation": "mean", "hidden_size": 16, "num_layers": 2, "dropout_rate": 0.5},
+    "full": {"variant": "full", "aggregation": "mean", "hidden_size": 32, "num_layers": 2, "dropout_rate": 0.2},
 }
 VARIANTS = tuple(MODELS)
 
@@ -36,7 +36,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "batch_size": 32 if embedded else 1,
                 "cache": True,
             },
-            "optimizer": {"name": "adam", "learning_rate": 0.01, "l2_penalty": 5e-4},
+            "optimizer": {"name": "adam", "learning_rate": 0.01 if name == "gcn" else 2e-3, "l2_penalty": 5e-4},
             "evaluators": {"accuracy": {"every": 50}},
             "log_every": 50,
             "steps": 200,
