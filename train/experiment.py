@@ -170,7 +170,9 @@ def of_run(folder: epath.Path, overrides: Sequence[str], *, with_data: bool = Tr
         raise UserError(f"{folder} holds no run: there is no config.json.")
     trained = json.loads(file.read_text())
     config = configs.from_json(trained, overrides)
-    if changed := configs.differences(trained, configs.to_json(config)):
+    # Completed, so that a field which is younger than the run has its default in both.
+    before = configs.to_json(configs.from_json(trained))
+    if changed := configs.differences(before, configs.to_json(config)):
         raise UserError(f"what was trained must not be changed: {'; '.join(changed)}")
     if with_data:
         return build(config, saved_tokenizer(folder))

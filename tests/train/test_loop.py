@@ -186,6 +186,16 @@ def test_evaluation_repeats_what_training_measured(tmp_path):
     assert json.loads((tmp_path / "evaluation.json").read_text()) == {"step": 20, **more}
 
 
+def test_a_field_that_is_younger_than_a_run_has_its_default(tmp_path):
+    result = loop.train(small(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["optimizer"]["l2_penalty"], config["data"]["length_buckets"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert evaluate.evaluate(epath.Path(tmp_path), []) == result.metrics
+    with pytest.raises(UserError, match="must not be changed: optimizer.l2_penalty: 0.0 -> 0.5"):
+        evaluate.evaluate(epath.Path(tmp_path), ["optimizer.l2_penalty=0.5"])
+
+
 def test_evaluation_refuses_what_was_not_trained(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
         evaluate.evaluate(epath.Path(tmp_path / "none"), [])
