@@ -57,7 +57,7 @@ def get_config(argument: str = "") -> ConfigDict:
             | ({} if embedded else {"end_token": END}),
             "objective": {"name": "contrastive"},
             "data": {
-                **({"source": {"name": "captioned_digits"}} if embedded else emoji),
+                **({"source": {"name": "captioned_digits"}, "image_size": 16} if embedded else emoji),
                 "batch_size": 64,
                 "augmentation": {} if embedded else {"random_shift": {"pixels": 4}},
                 "cache": True,
