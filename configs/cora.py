@@ -7,7 +7,9 @@ One graph of 2,708 papers, 140 of them labelled for training, in planetoid/cora.
 dropout 0.5, a penalty of 5e-4 on weights, here those of both layers, 200 epochs at 0.01); full, the full graph network
 of Battaglia et al. (2018). With `:embedded`, random communities take the place of the papers.
 
-Not measured yet on the test papers: both choices are still being set on the validation split.
+Result, test accuracy, mean and 95 % interval: gcn 82.05 ± 0.44 % (seeds 0 to 9, about 16 s each); full 49.63 ± 40.12 %
+(seeds 0, 1 and 2: 59.6, 58.3 and 31.0 %, so it does not train reliably), on one of 2 CPU cores that other work shared,
+jax 0.10.2. The settings of gcn are the paper's; those of full are the best of four by validation accuracy.
 """
 
 from typing import Any
