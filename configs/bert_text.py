@@ -40,7 +40,7 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             "data": {
                 "source": {"name": "english", "unit": "paragraph"} if embedded else SENTENCES,
-                "tokenizer": {"name": "wordpiece", "vocab_size": 8000},
+                "tokenizer": {"name": "wordpiece", "vocab_size": 4000},
                 "layout": {"name": "text", "max_length": 128, "truncate": True},
                 "length_buckets": (16, 24, 32, 48),
                 "batch_size": 64,
@@ -55,6 +55,6 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             "evaluators": {"accuracy": {"split": "validation", "every": 2000}},
             "log_every": 200,
-            "steps": 8000,
+            "steps": 6000,
         }
     )

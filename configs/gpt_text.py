@@ -34,7 +34,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "objective": {"name": "language_modeling"},
             "data": {
                 "source": {"name": "english"} if embedded else SENTENCES,
-                "tokenizer": {"name": "wordpiece", "vocab_size": 8000},
+                "tokenizer": {"name": "wordpiece", "vocab_size": 4000},
                 "layout": {"name": "language", "max_length": 64},
                 "batch_size": 32,
             },

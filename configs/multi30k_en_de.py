@@ -65,6 +65,6 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             "checkpoint": {"every": 1000},
             "log_every": 100,
-            "steps": 300 if embedded else (9000 if is_transformer else 5000),
+            "steps": 300 if embedded else (6000 if is_transformer else 3500),
         }
     )
