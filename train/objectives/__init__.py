@@ -58,7 +58,9 @@ def cross_entropy(
     is_class = (label >= 0) & (label < logits.shape[-1])
     # No array of targets is made: with a large vocabulary, passes over the logits cost as much as their product.
     of_label = jnp.take_along_axis(logits, jnp.where(is_class, label, 0)[..., None], axis=-1)[..., 0]
-    expected = of_label if label_smoothing == 0 else (1 - label_smoothing) * of_label + label_smoothing * logits.mean(-1)
+    expected = (
+        of_label if label_smoothing == 0 else (1 - label_smoothing) * of_label + label_smoothing * logits.mean(-1)
+    )
     return jnp.where(is_class, jax.nn.logsumexp(logits, axis=-1) - expected, jnp.nan)
 
 
