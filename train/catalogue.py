@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from train import config as configs
-from train.config import PROJECT
+from train import modules as files
+from train.modules import PROJECT
 
 HEADER = """# Configs
 
@@ -21,8 +21,8 @@ flag. Results are what was measured, on what, in how long. This page is written 
 
 def modules() -> dict[str, ModuleType]:
     """All configs, by the name of their file."""
-    files = sorted(path for path in (PROJECT / "configs").glob("[!_]*.py") if path.name != "common.py")
-    return {file.name: configs.module_at(str(file)) for file in files}
+    found = sorted(path for path in (PROJECT / "configs").glob("[!_]*.py") if path.name != "common.py")
+    return {path.name: files.at(str(path), needs="get_config") for path in found}
 
 
 def choices(module: ModuleType) -> tuple[str, ...]:

@@ -5,14 +5,11 @@ section describes (a Flax module, a dataclass, an Optax function), so that each 
 `arguments` turns a section back into the keyword arguments of that thing.
 """
 
-import functools
 import hashlib
-import importlib.util
 import json
 import re
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -21,7 +18,7 @@ from ml_collections import ConfigDict, config_dict, config_flags
 
 import archs
 from archs.layers import mixers
-from train import plugins
+from train import modules, plugins
 from train.errors import UserError, nearest
 from train.fields import REQUIRED, Field, allows, as_text, describe, fields_of
 
@@ -39,7 +36,6 @@ SECTIONS = (
     "checkpoint",
     "evaluators",
 )
-PROJECT = Path(__file__).resolve().parent.parent
 
 # What decides how a run is carried out or reported, not what it computes. Between the parts of one run, evaluators may
 # change as well.
@@ -370,7 +366,7 @@ def _within(key: str, prefixes: Sequence[str]) -> bool:
 
 def _read(path: str) -> ConfigDict:
     """Calls `get_config` of the file at `path`, searched from here and then from the project's root."""
-    module = module_at(path)
+    module = modules.at(path, needs="get_config")
     try:
         config = module.get_config(path.partition(":")[2])
     except (ValueError, TypeError) as error:
@@ -378,33 +374,3 @@ def _read(path: str) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise UserError(f"{path.partition(':')[0]}: get_config gives a {type(config).__name__}, not a ConfigDict.")
     return config
-
-
-def module_at(path: str) -> Any:
-    """Imports the config file of `path` (without its `:argument`)."""
-    name = path.partition(":")[0]
-    for candidate in (Path(name), PROJECT / name):
-        if candidate.is_file():
-            return _import(candidate.resolve())
-    known = [
-        str(file.relative_to(PROJECT))
-        for file in sorted((PROJECT / "configs").rglob("[!_]*.py"))
-        if file.name != "common.py"
-    ]
-    raise UserError(f"config file {name!r} does not exist; {nearest(name, known)}")
-
-
-@functools.lru_cache(maxsize=32)
-def _import(file: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise UserError(f"{file}:{error.lineno}: {error.msg}") from error
-    except ImportError as error:
-        raise UserError(f"{file}: {error}") from error
-    if not hasattr(module, "get_config"):
-        raise UserError(f"{file} defines no get_config(argument): it is not a config file.")
-    return module

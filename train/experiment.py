@@ -18,11 +18,12 @@ import archs
 from train import config as configs
 from train import objectives, optimizer, plugins
 from train.checkpoint import CheckpointOptions
-from train.config import FROM_DATA, OPTIONAL, PROJECT, arguments
+from train.config import FROM_DATA, OPTIONAL, arguments
 from train.data import Data, views
 from train.errors import UserError
 from train.fields import allows, fields_of
 from train.mesh import MeshShape
+from train.modules import PROJECT
 from train.step import Recipe, abstract_state, train_step
 
 TOKENIZER = "tokenizer.json"  # In the folder of a run whose data are texts.

@@ -8,9 +8,9 @@ import pytest
 
 from train import catalogue, loop
 from train import config as configs
-from train.config import PROJECT
 from train.errors import UserError
 from train.experiment import build
+from train.modules import PROJECT
 
 MODULES = catalogue.modules()
 EMBEDDED = {name: module for name, module in MODULES.items() if catalogue.takes_embedded(module)}

@@ -20,8 +20,7 @@ from etils import epath
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from train import config as configs
-from train import mesh, workdir
+from train import mesh, modules, workdir
 from train.commands import Parser, split_overrides
 from train.compare import lab, numbers, report, variants
 from train.compare.progress import Progress
@@ -98,7 +97,7 @@ def _report(
 
 def _titles(options: argparse.Namespace) -> tuple[str, str]:
     """What the config's docstring says first heads the report; what it says next explains it."""
-    docstring = inspect.getdoc(configs.module_at(options.config)) or options.config
+    docstring = inspect.getdoc(modules.at(options.config, needs="get_config")) or options.config
     first, _, rest = docstring.partition("\n")
     varied = ", ".join(axis.partition("=")[0] for axis in options.vary)
     title = f"{first.rstrip('.')}: {varied}" if varied else first.rstrip(".")

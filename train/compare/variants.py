@@ -8,6 +8,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from train import config as configs
+from train import modules
 from train.errors import UserError
 
 
@@ -50,7 +51,7 @@ def parse_axis(text: str) -> tuple[str, list[str]]:
 def _listed(path: str) -> dict[str, str]:
     """The paths to load by label: one for each of the file's `VARIANTS`, or the one that `path` asks for."""
     file, _, argument = path.partition(":")
-    names = getattr(configs.module_at(path), "VARIANTS", ())
+    names = getattr(modules.at(path, needs="get_config"), "VARIANTS", ())
     if argument or not names:
         return {argument or Path(file).stem: path}
     return {name: f"{file}:{name}" for name in names}

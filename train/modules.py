@@ -1,0 +1,42 @@
+"""Python files that a command names by their path, such as configs and claims."""
+
+import functools
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from train.errors import UserError, nearest
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def at(path: str, *, needs: str) -> Any:
+    """Imports the file of `path` (without its `:argument`), searched from here and then from the project's root.
+
+    Raises:
+        UserError: there is no such file, it cannot be imported, or it does not define the function `needs`.
+    """
+    name = path.partition(":")[0]
+    for candidate in (Path(name), PROJECT / name):
+        if candidate.is_file():
+            return _import(candidate.resolve(), needs)
+    files = sorted((PROJECT / "configs").rglob("[!_]*.py"))
+    known = [str(file.relative_to(PROJECT)) for file in files if file.name != "common.py"]
+    raise UserError(f"config file {name!r} does not exist; {nearest(name, known)}")
+
+
+@functools.lru_cache(maxsize=128)
+def _import(file: Path, needs: str) -> Any:
+    spec = importlib.util.spec_from_file_location(f"config_{file.stem}", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(f"{file}:{error.lineno}: {error.msg}") from error
+    except ImportError as error:
+        raise UserError(f"{file}: {error}") from error
+    if not hasattr(module, needs):
+        kind = "claim" if needs == "run" else "config"
+        raise UserError(f"{file} defines no {needs}(…): it is not a {kind} file.")
+    return module
