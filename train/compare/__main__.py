@@ -1,11 +1,12 @@
-"""Trains variants over seeds and reports on them.
+"""Trains variants over seeds and reports on them, or judges claims.
 
     python -m train.compare --config=configs/quickstart.py --seeds=3 --workdir=DIR
     python -m train.compare --config=configs/X.py --vary model.cell=lstm,gru --config.steps=500 --workdir=DIR
+    python -m train.compare configs/claims/*.py --scale=small --workdir=DIR [--only=C22,C23] [--seeds=5]
 
-Writes report.html, report.md, plots/ and results.jsonl into DIR. The same command again trains only what is
-missing. Exit codes: 0 all runs finished; 2 a mistake in the command; 3 some run failed, the report names it;
-75 stopped by a signal, the same command goes on.
+Writes report.html, report.md, results.jsonl and more into DIR. The same command again trains only what is
+missing. Exit codes: 0 all runs finished, every claim got a verdict; 2 a mistake in the command; 3 some run
+failed or some claim got no verdict, the report names it; 75 stopped by a signal, the same command goes on.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from rich.console import Console
 
 from train import mesh, modules, workdir
 from train.commands import Parser, split_overrides
-from train.compare import lab, numbers, report, variants
+from train.compare import judging, lab, numbers, report, variants
 from train.compare.progress import Progress
 from train.errors import DIVERGED, UserError, nearest, run_command
 
@@ -30,20 +31,35 @@ from train.errors import DIVERGED, UserError, nearest, run_command
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """The command's own flags, and the config's as `field=value` strings."""
     command = Parser("train.compare", __doc__)
-    command.add_argument("--config", required=True, help="a config file, whose VARIANTS are compared; or FILE:ARGUMENT")
+    command.add_argument("claims", nargs="*", metavar="CLAIM.py", help="claim files to judge, instead of --config")
+    command.add_argument("--config", help="a config file, whose VARIANTS are compared; or FILE:ARGUMENT")
     command.add_argument("--workdir", required=True, help="folder of runs and report, local or gs://…")
-    command.add_argument("--seeds", type=int, default=3, metavar="N", help="train seeds 0 to N - 1 (default: 3)")
+    command.add_argument("--seeds", type=int, metavar="N", help="train seeds 0 to N - 1 (default: 3, of claims 5)")
+    command.add_argument("--scale", choices=("small", "full"), default="small", help="size of claims (default: small)")
+    command.add_argument("--only", default="", metavar="C01,C02", help="of the claims, those with these ids")
     command.add_argument("--vary", action="append", default=[], metavar="FIELD=A,B", help="compare values; repeatable")
     command.add_argument("--metric", help="what decides (default: test/accuracy, else test/loss)")
     options, overrides = split_overrides(command, argv)
+    if bool(options.claims) == bool(options.config):
+        raise UserError("give either --config=FILE.py or claim files, such as configs/claims/*.py (see --help)")
+    of_claims = {"--config.FIELD": overrides, "--vary": options.vary, "--metric": options.metric}
+    given = [flag for flag, value in of_claims.items() if value]
+    if options.claims and given:
+        raise UserError(f"{', '.join(given)}: claims say themselves what is compared; leave it out.")
+    if options.config and (options.only or options.scale != "small"):
+        raise UserError("--only and --scale: they choose among claims; leave them out with --config.")
+    if options.seeds is None:
+        options.seeds = 5 if options.claims else 3
     if options.seeds < 1:
         raise UserError(f"--seeds={options.seeds}: at least 1 is needed, and 2 for an interval.")
     return options, overrides
 
 
 def compare(argv: Sequence[str]) -> bool:
-    """Trains, reports, and says whether all runs finished."""
+    """Trains or judges, reports, and says whether nothing failed."""
     options, overrides = parse(argv)
+    if options.claims:
+        return _judge(options, argv)
     compared = variants.load(options.config, options.vary, overrides)
     workdir.at(options.workdir)  # Refuses what cannot be a folder, before anything is trained.
     mesh.initialize_distributed()
@@ -102,6 +118,20 @@ def _titles(options: argparse.Namespace) -> tuple[str, str]:
     varied = ", ".join(axis.partition("=")[0] for axis in options.vary)
     title = f"{first.rstrip('.')}: {varied}" if varied else first.rstrip(".")
     return title, "" if varied else " ".join(rest.strip().partition("\n\n")[0].split())
+
+
+def _judge(options: argparse.Namespace, argv: Sequence[str]) -> bool:
+    """Judges claims, reports, and says whether every claim got a verdict."""
+    workdir.at(options.workdir)
+    mesh.initialize_distributed()
+    return judging.judge(
+        options.claims,
+        options.workdir,
+        scale=options.scale,
+        only=[name for name in options.only.split(",") if name],
+        seeds=options.seeds,
+        command=shlex.join(["python", "-m", "train.compare", *argv]),
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -82,3 +82,21 @@ def verdict(difference: Interval, threshold: float = 0.0) -> Verdict:
     if difference.high < threshold:
         return "refuted"
     return "underpowered"
+
+
+MOST_SEEDS = 1000
+
+
+def seeds_needed(values: Sequence[float], threshold: float = 0.0, confidence: float = 0.95) -> int | None:
+    """How many seeds would put the interval wholly past `threshold`, if mean and spread stayed as in `values`.
+
+    None below two values, and where more than 1,000 would be needed.
+    """
+    if len(values) < 2:
+        return None
+    from scipy.special import stdtrit
+
+    counts = np.arange(2, MOST_SEEDS + 1)
+    widths = stdtrit(counts - 1, (1 + confidence) / 2) * float(np.std(values, ddof=1)) / np.sqrt(counts)
+    enough = widths < abs(float(np.mean(values)) - threshold)
+    return int(counts[np.argmax(enough)]) if enough.any() else None

@@ -1,0 +1,227 @@
+"""Claims: one file each, which reads as an experiment; in comes a sentence, out come two answers with evidence.
+
+A claim file has a docstring (first line the claim, then what is tested, and what a paper printed), `SECTION`, the part
+of the article, `SENTENCE`, its words, and `run(lab)`, a generator of `train.compare.checks.Check`; `lab` is a
+`ClaimLab`. Files are named `c04_weights_of_a_layer.py`: the claim's id stands before the first underscore.
+"""
+
+import dataclasses
+import inspect
+import re
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from ml_collections import ConfigDict
+
+from train import config as configs
+from train import modules
+from train.compare import budget, checks, fairness
+from train.compare import subject as subjects
+from train.compare.checks import Check
+from train.compare.lab import Lab, Study
+from train.errors import Stopped, UserError, nearest
+
+Scale = Literal["small", "full"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A claim file.
+
+    Attributes:
+        id: `C04`.
+        title: the claim in one line.
+        about: the rest of the docstring.
+        section: the part of the article that makes it.
+        sentence: the article's words.
+        run: the experiment.
+        path: of the file.
+    """
+
+    id: str
+    title: str
+    about: str
+    section: str
+    sentence: str
+    run: Callable[["ClaimLab"], Iterator[Check]]
+    path: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Numbers that a claim shows beside its checks."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """A claim with what came out.
+
+    Attributes:
+        claim: what was claimed.
+        checks: what was measured.
+        tables, studies: the evidence.
+        seconds: how long it took, runs that were found again apart.
+        error: why there is no verdict, if there is none.
+    """
+
+    claim: Claim
+    checks: tuple[Check, ...]
+    tables: tuple[Table, ...]
+    studies: Mapping[str, Study]
+    seconds: float
+    error: str | None = None
+
+    @property
+    def answer(self) -> str:
+        return "no verdict" if self.error else checks.answer(self.checks)
+
+    @property
+    def agreement(self) -> str:
+        return checks.agreement(self.checks)
+
+    @property
+    def why(self) -> str:
+        return self.error or checks.why(self.checks)
+
+
+class ClaimLab:
+    """What a claim may ask for: counts and derivatives of untrained models, and trained variants at an equal budget.
+
+    Attributes:
+        lab: trains and finds runs.
+        scale: "small" for two CPU cores, "full" for one accelerator.
+        seeds: that trained claims use.
+    """
+
+    equal = staticmethod(checks.equal)
+    near = staticmethod(checks.near)
+    above = staticmethod(checks.above)
+    below = staticmethod(checks.below)
+    holds = staticmethod(checks.holds)
+    exceeds = staticmethod(checks.exceeds)
+    architecture = staticmethod(subjects.architecture)
+    layer = staticmethod(subjects.layer)
+
+    def __init__(self, lab: Lab, scale: Scale = "small", seeds: Sequence[int] = range(5)):
+        self.lab, self.scale, self.seeds = lab, scale, tuple(seeds)
+        self.tables: list[Table] = []
+        self.studies: dict[str, Study] = {}
+
+    def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Shows numbers beside the checks."""
+        shown = [[cell if isinstance(cell, str) else checks.show(cell) for cell in row] for row in rows]
+        self.tables.append(Table(title, header, shown))
+
+    def train(
+        self,
+        name: str,
+        variants: Mapping[str, ConfigDict],
+        *,
+        axis: Sequence[str],
+        match: budget.Budget | None = None,
+        reference: str | None = None,
+        widths: Mapping[str, str] | None = None,
+    ) -> Study:
+        """Trains every variant with every seed, once they are alike in all but what is compared.
+
+        Args:
+            name: of the study, in the report.
+            variants: resolved configs by label, of `load`.
+            axis: fields that are compared, such as `model.cell`; a section stands for all that is in it.
+            match: makes the variants equal in parameters or FLOPs by their free widths.
+            reference, widths: as in `budget.match`.
+
+        Raises:
+            Unfair: the variants differ in more than what is declared.
+        """
+        declared = list(axis)
+        if match:
+            matched = budget.match(variants, match, reference=reference, widths=widths)
+            variants = {label: one.config for label, one in matched.items()}
+            declared += [one.field for one in matched.values()]
+            rows = [
+                [label, one.field, str(one.width), one.cost, f"{one.deviation:+.2%}"] for label, one in matched.items()
+            ]
+            self.table(f"{name}: equal {match}", ("variant", "free width", "chosen", match, "deviation"), rows)
+        fairness.demand(variants, declared)
+        study = self.lab.train(variants, self.seeds)
+        self.studies[name] = study
+        if study.failed:
+            failed = ", ".join(f"{run.variant} seed {run.seed} ({run.error})" for run in study.failed)
+            raise RunsFailed(f"{len(study.failed)} of {len(study.runs)} runs failed: {failed}")
+        return study
+
+    @staticmethod
+    def load(path: str, *overrides: str) -> ConfigDict:
+        """A resolved config: `configs/adding.py:lstm` with `steps=500` and the like."""
+        return configs.load(path, overrides)
+
+    @staticmethod
+    def differences(study: Study, metric: str, first: str, second: str) -> list[float]:
+        """`first - second` of a metric, seed by seed."""
+        values = study.values(metric, first), study.values(metric, second)
+        return [values[0][seed] - values[1][seed] for seed in sorted(values[0].keys() & values[1].keys())]
+
+
+class RunsFailed(Exception):
+    """A claim lacks runs that it needs."""
+
+
+def load(paths: Sequence[str], only: Sequence[str] = ()) -> list[Claim]:
+    """The claims of some files, in the order of their ids.
+
+    Raises:
+        UserError: a file is no claim, two have one id, or `only` names one that is not there.
+    """
+    claims = [_claim(path) for path in paths]
+    by_id: dict[str, Claim] = {}
+    for claim in claims:
+        if claim.id in by_id:
+            raise UserError(f"{claim.path}: its id {claim.id} is that of {by_id[claim.id].path} too.")
+        by_id[claim.id] = claim
+    wanted = [name.upper() for name in only]
+    for name in wanted:
+        if name not in by_id:
+            raise UserError(f"--only: {name} is not among the claims; {nearest(name, by_id)}")
+    return [by_id[name] for name in sorted(by_id) if not wanted or name in wanted]
+
+
+def judge(claim: Claim, lab: ClaimLab) -> Finding:
+    """Runs a claim. What goes wrong stays with it: the others go on. A signal ends the whole."""
+    begun = time.monotonic()
+    found: list[Check] = []
+    error = None
+    try:
+        for check in claim.run(lab):
+            found.append(check)
+        checks.answer(found)
+    except Stopped:
+        raise
+    except (UserError, RunsFailed) as ending:
+        error = str(ending)
+    except Exception as crash:
+        place = traceback.extract_tb(crash.__traceback__)[-1]
+        error = (
+            f"{type(crash).__name__}: {' '.join(str(crash).split())[:300]} ({Path(place.filename).name}:{place.lineno})"
+        )
+    seconds = time.monotonic() - begun
+    return Finding(claim, tuple(found), tuple(lab.tables), dict(lab.studies), seconds, error)
+
+
+def _claim(path: str) -> Claim:
+    module = modules.at(path, needs="run")
+    name = Path(path).stem.partition("_")[0].upper()
+    if not re.fullmatch(r"[A-Z]+\d+", name):
+        raise UserError(f"{path}: a claim's file begins with its id and an underscore, as c04_weights_of_a_layer.py.")
+    title, _, about = (inspect.getdoc(module) or "").partition("\n")
+    given = {"docstring": title, "SECTION": getattr(module, "SECTION", ""), "SENTENCE": getattr(module, "SENTENCE", "")}
+    if missing := [what for what, text in given.items() if not text]:
+        raise UserError(f"{path}: a claim needs {', '.join(missing)}; configs/claims shows how.")
+    return Claim(name, title.rstrip("."), about.strip(), given["SECTION"], given["SENTENCE"], module.run, path)
