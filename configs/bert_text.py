@@ -19,12 +19,6 @@ MODEL: dict[str, Any] = {"name": "bert", "max_length": 128, "hidden_size": 128, 
 MODEL |= {"mlp_size": 512, "dropout_rate": 0.0}
 PAD, UNKNOWN, START, SEPARATOR, END, MASK = range(6)  # As every trained tokenizer numbers them.
 
-SENTENCES = {
-    "name": "text",
-    "unit": "line",
-    "train": ("sst2/train.tsv:0", "multi30k/train.en.gz", "tfds:tiny_shakespeare"),
-    "validation": ("sst2/dev.tsv:0", "multi30k/val.en.gz", "tfds:tiny_shakespeare"),
-}
 CHOICES = ("bert",)
 
 
@@ -39,7 +33,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "special_tokens": (PAD, START, SEPARATOR, END),
             },
             "data": {
-                "source": {"name": "english", "unit": "paragraph"} if embedded else SENTENCES,
+                "source": {"name": "english", "unit": "paragraph"} if embedded else common.SENTENCES,
                 "tokenizer": {"name": "wordpiece", "vocab_size": 4000},
                 "layout": {"name": "text", "max_length": 128, "truncate": True},
                 "length_buckets": (16, 24, 32, 48),

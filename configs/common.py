@@ -1,9 +1,17 @@
-"""What configs share: choosing by the argument after the colon."""
+"""What configs share: choosing by the argument after the colon, and the sentences that language models learn from."""
 
 import difflib
 from collections.abc import Iterable
 
 EMBEDDED = "embedded"
+
+# Of sst2 and the English half of Multi30k, and the lines of Tiny Shakespeare; no labels, and no test split.
+SENTENCES = {
+    "name": "text",
+    "unit": "line",
+    "train": ("sst2/train.tsv:0", "multi30k/train.en.gz", "tfds:tiny_shakespeare"),
+    "validation": ("sst2/dev.tsv:0", "multi30k/val.en.gz", "tfds:tiny_shakespeare"),
+}
 
 
 def choose(argument: str, allowed: Iterable[str], default: str | None = None) -> str:

@@ -17,12 +17,6 @@ from configs import common
 MODEL: dict[str, Any] = {"name": "gpt", "norm": "post", "max_length": 128, "hidden_size": 128, "num_layers": 4}
 MODEL |= {"num_heads": 4, "mlp_size": 512, "dropout_rate": 0.1}
 
-SENTENCES = {
-    "name": "text",
-    "unit": "line",
-    "train": ("sst2/train.tsv:0", "multi30k/train.en.gz", "tfds:tiny_shakespeare"),
-    "validation": ("sst2/dev.tsv:0", "multi30k/val.en.gz", "tfds:tiny_shakespeare"),
-}
 CHOICES = ("gpt",)
 
 
@@ -33,7 +27,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "model": MODEL,
             "objective": {"name": "language_modeling"},
             "data": {
-                "source": {"name": "english"} if embedded else SENTENCES,
+                "source": {"name": "english"} if embedded else common.SENTENCES,
                 "tokenizer": {"name": "wordpiece", "vocab_size": 4000},
                 "layout": {"name": "language", "max_length": 64},
                 "batch_size": 32,
