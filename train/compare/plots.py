@@ -116,8 +116,12 @@ def curves(
     title: str,
     percent: bool = False,
     log: bool = False,
+    chance: float | None = None,
 ) -> "Figure":
-    """The mean over seeds along training, in a band from the lowest seed to the highest."""
+    """The mean over seeds along training, in a band from the lowest seed to the highest.
+
+    `chance` is what a model without knowledge of the input reaches: a broken line, by which others are read.
+    """
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = _chart(title, "training step", percent)
@@ -128,10 +132,15 @@ def curves(
         colour = look[label].colour
         axes.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.16, linewidth=0)
         axes.plot(steps, means[label], color=colour, solid_capstyle="round")
+    drawn = [*means.values(), *([] if chance is None else [np.asarray([chance])])]
+    if chance is not None:
+        axes.axhline(chance, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+        place: Any = ("axes fraction", "data")
+        axes.annotate("chance", (0, chance), (3, 3), xycoords=place, textcoords="offset points", size=9)
     if percent:
         axes.set_ylim(bottom=_floor(list(means.values())))
     if log:
-        _widen(axes, "y", np.concatenate(list(means.values())))
+        _widen(axes, "y", np.concatenate(drawn))
     axes.set_xlim(left=0)
     _name_ends(figure, axes, {label: (lines[label].steps[-1], means[label][-1]) for label in lines}, look)
     return figure

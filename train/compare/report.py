@@ -13,6 +13,7 @@ import numpy as np
 from etils import epath
 
 from train import config as configs
+from train import plugins
 from train.compare import numbers, plots, statistics
 from train.compare.lab import Run, Study
 from train.compare.statistics import Interval
@@ -159,9 +160,21 @@ class Report:
         if not lines:
             return None
         title, percent = self._heading(metric), numbers.is_percent(metric)
-        figure = plots.curves(lines, self._look, title=title, percent=percent, log=metric.endswith("loss"))
+        chance = self._chance() if metric.endswith("/loss") else None
+        log = metric.endswith("loss")
+        figure = plots.curves(lines, self._look, title=title, percent=percent, log=log, chance=chance)
         caption = "Mean over seeds; the band spans the lowest and the highest seed."
+        if chance is not None:
+            caption += f" Chance, {chance:.4g}, is the best loss without knowledge of the input."
         return Chart(f"{numbers.file_name(metric)}-curve", figure, title, caption)
+
+    def _chance(self) -> float | None:
+        """The loss at chance, where the source knows it and all variants share the source."""
+        sections = [run.config.data.source for run in self.study.runs]
+        if any(section != sections[0] for section in sections):
+            return None
+        source = plugins.load("train.data.sources", sections[0].name, "Source", field="config.data.source.name")
+        return getattr(source(**configs.arguments(sections[0])), "chance_loss", None)
 
     @property
     def _look(self) -> dict[str, plots.Look]:

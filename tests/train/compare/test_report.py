@@ -173,6 +173,19 @@ def test_the_same_numbers_draw_the_same_file() -> None:
     assert plots.to_png(first) == plots.to_png(second)
 
 
+@pytest.mark.parametrize("source, chance", [("adding", "0.1667"), ("copy_memory", "0.09452"), ("digits", None)])
+def test_losses_are_drawn_with_chance_where_the_source_knows_it(
+    tmp_path: Path, config_file: str, fake_train: Any, source: str, chance: str | None
+) -> None:
+    made = report_of(study_of(tmp_path, config_file, fake_train), metric="test/loss")
+    for run in made.study.runs:
+        run.config.unlock()
+        run.config.data.source = {"name": source}
+    chart = next(chart for chart in made.charts if chart.name == "train-loss-curve")
+    assert (">chance<" in chart.svg) == (chance is not None)
+    assert ("Chance" in chart.caption) == (chance is not None) and (chance or "") in chart.caption
+
+
 def test_headline_says_no_more_than_the_seeds_show(tmp_path: Path, config_file: str, fake_train: Any) -> None:
     sure = report_of(study_of(tmp_path / "sure", config_file, fake_train))
     assert sure.headline().startswith("wide comes first with 96.60 ± 0.50 % test accuracy, ahead of every other")

@@ -31,6 +31,7 @@ class Source:
     seed: int = 0
 
     num_classes = None
+    chance_loss = 1 / 6  # Mean squared error of the best constant: the variance of the sum of two numbers.
 
     def __post_init__(self) -> None:
         for field, least in (("length", 2), ("train_size", 1), ("eval_size", 1), ("seed", 0)):
