@@ -1,0 +1,61 @@
+"""The coverage table names every bullet of the article, and what answers it is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "docs" / "coverage.md").read_text()
+# Bullets of the article in each of its sections, nested ones included; references and citation have none to answer.
+BULLETS = {
+    "Overview": 2,
+    "Fully Connected Networks": 4,
+    "Convolutional Neural Networks": 12,
+    "Use-cases of CNNs": 2,
+    "Pros of CNNs Compared to FCNs": 11,
+    "Recurrent Neural Networks": 12,
+    "Use-cases of RNNs": 2,
+    "Pros of RNNs vs. CNNs": 1,
+    "Vanishing Gradient Problem Solutions": 2,
+    "Gated Recurrent Units (GRU)": 4,
+    "Pros of GRUs Compared to LSTMs and RNNs": 2,
+    "Cons of GRUs Compared to LSTMs and RNNs": 2,
+    "Long-Short Term Memory (LSTM) Cells": 11,
+    "Pros of LSTMs Compared to GRUs and RNNs": 1,
+    "Cons of LSTMs Compared to GRUs and RNNs": 1,
+    "Transformers": 39,
+    "Language": 4,
+    "Vision": 3,
+    "Multimodal Tasks": 5,
+    "Benefits of Transformers Compared to RNNs/GRUs/LSTMs": 2,
+    "Drawbacks of Transformers Compared to RNNs/GRUs/LSTMs": 12,
+    "Inductive Bias": 4,
+    "Inductive Biases of Standard Neural Architectures": 3,
+}
+CLAIMS = [f"C{number:02d}" for number in range(1, 43)]
+
+
+def sections() -> dict[str, list[list[str]]]:
+    """The rows of each section's table."""
+    _, *parts = re.split(r"(?m)^## ", TEXT)
+    rows = {part.partition("\n")[0]: re.findall(r"(?m)^\| (\d+) \| (.+) \| (.+) \|$", part) for part in parts}
+    return {title: [list(row) for row in found] for title, found in rows.items()}
+
+
+def test_no_bullet_is_missing():
+    numbers = {title: [int(row[0]) for row in rows] for title, rows in sections().items()}
+    assert numbers == {title: list(range(1, count + 1)) for title, count in BULLETS.items()}
+
+
+def test_every_claim_answers_a_bullet():
+    assert set(re.findall(r"\bC\d\d\b", TEXT)) == set(CLAIMS)
+
+
+@pytest.mark.parametrize("title", BULLETS)
+def test_what_answers_a_bullet_is_there(title):
+    for number, _, answer in sections()[title]:
+        files = re.findall(r"`([^`]+)`", answer)
+        assert files or re.search(r"\bC\d\d\b|– \w", answer), f"{title} {number}: nothing answers it"
+        for file in files:
+            assert (ROOT / file).exists(), f"{title} {number}: {file} is not there"
