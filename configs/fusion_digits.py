@@ -27,7 +27,7 @@ def get_config(argument: str = "") -> ConfigDict:
     name, embedded = common.choose_data(argument, VARIANTS, default="cross_attention")
     modalities = ("image", "sequence") if name in BOTH else (ALONE[name],)
     model = {**SIZES, "fusion": name if name in BOTH else "single_stream", "modalities": modalities}
-    recordings = {"audio_path": "spoken_digit/free-spoken-digit-dataset-1.0.9.tar.gz", "num_samples": 6000}
+    recordings = {"audio_path": "spoken_digit/free-spoken-digit-dataset-1.0.9.tar.gz", "num_samples": 4000}
     return ConfigDict(
         {
             "model": {**model, "dropout_rate": 0.1, "patch_size": 2 if "image" in modalities else None},
@@ -39,7 +39,7 @@ def get_config(argument: str = "") -> ConfigDict:
                     "modalities": ("image", "audio") if name in BOTH else (name,),
                     **({} if embedded else recordings),
                 },
-                "batch_size": 64,
+                "batch_size": 32,
             },
             "optimizer": {
                 "name": "adamw",

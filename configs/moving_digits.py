@@ -50,7 +50,7 @@ def get_config(argument: str = "") -> ConfigDict:
                     "train_size": 20_000,
                 },
                 "image_size": 28 if is_frame else None,
-                "batch_size": 64,
+                "batch_size": 32,
             },
             "optimizer": {
                 "name": "adamw",
@@ -61,6 +61,6 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             "evaluators": {"accuracy": {"every": 500}},
             "log_every": 100,
-            "steps": 2000,
+            "steps": 2500,
         }
     )
