@@ -14,7 +14,7 @@ from etils import epath
 
 from train import config as configs
 from train import plugins
-from train.compare import numbers, plots, statistics
+from train.compare import numbers, pages, plots, statistics
 from train.compare.lab import Run, Study
 from train.compare.statistics import Interval
 
@@ -138,8 +138,7 @@ class Report:
     def charts(self) -> list[Chart]:
         """The figures that the runs have data for."""
         by_cost = [self._against("parameters", "parameters"), self._against("flops_forward", "forward FLOPs")]
-        by_step = [self._curves(metric) for metric in dict.fromkeys((self.metric, "train/loss"))]
-        return [chart for chart in (*by_cost, *by_step) if chart is not None]
+        return [*(chart for chart in by_cost if chart is not None), *learning_curves(self.study, self.metric)]
 
     def _against(self, key: str, what: str) -> Chart | None:
         points = {
@@ -149,55 +148,18 @@ class Report:
         }
         if not points:
             return None
-        title, percent = f"{self._heading(self.metric)} against {what}", numbers.is_percent(self.metric)
-        figure = plots.against_cost(points, self._look, title=title, xlabel=what, percent=percent)
+        title, percent = f"{_heading(self.metric)} against {what}", numbers.is_percent(self.metric)
+        look = plots.looks(self.study.variants)
+        figure = plots.against_cost(points, look, title=title, xlabel=what, percent=percent)
         name = f"{numbers.file_name(self.metric)}-against-{numbers.file_name(key)}"
         return Chart(name, figure, title, "Mean over seeds with its 95 % interval.")
 
-    def _curves(self, metric: str) -> Chart | None:
-        lines = {label: plots.Curve(*self.study.curves(metric, label)) for label in self.study.variants}
-        lines = {label: line for label, line in lines.items() if _can_be_drawn(line)}
-        if not lines:
-            return None
-        title, percent = self._heading(metric), numbers.is_percent(metric)
-        chance = self._chance() if metric.endswith("/loss") else None
-        log = metric.endswith("loss")
-        figure = plots.curves(lines, self._look, title=title, percent=percent, log=log, chance=chance)
-        caption = "Mean over seeds; the band spans the lowest and the highest seed."
-        if chance is not None:
-            caption += f" Chance, {chance:.4g}, is the best loss without knowledge of the input."
-        return Chart(f"{numbers.file_name(metric)}-curve", figure, title, caption)
-
-    def _chance(self) -> float | None:
-        """The loss at chance, where the source knows it and all variants share the source."""
-        sections = [run.config.data.source for run in self.study.runs]
-        if any(section != sections[0] for section in sections):
-            return None
-        source = plugins.load("train.data.sources", sections[0].name, "Source", field="config.data.source.name")
-        return getattr(source(**configs.arguments(sections[0])), "chance_loss", None)
-
-    @property
-    def _look(self) -> dict[str, plots.Look]:
-        return plots.looks(self.study.variants)
-
-    @staticmethod
-    def _heading(metric: str) -> str:
-        return numbers.metric_name(metric).capitalize()
-
     def facts(self) -> list[tuple[str, str]]:
         """Where the numbers come from, for a reader who wants them again."""
-        seen = [run.provenance() for run in self.study.finished()]
-        versions = [provenance.get("versions", {}) for provenance in seen]
-        packages = sorted({name for version in versions for name in version})
-        names = [f"{name} {_distinct(v.get(name, '?') for v in versions)}" for name in packages]
         seconds = sum(run.result.wall_time for run in self.study.runs if run.result)
         return [
             ("Seeds", ", ".join(map(str, self.study.seeds))),
-            ("Device", _distinct(map(_device, seen))),
-            ("Matmul precision", _distinct(str(one.get("matmul_precision", "default")) for one in seen)),
-            ("Commit", _distinct(map(_commit, seen))),
-            ("Python", _distinct(str(one.get("python", "unknown")) for one in seen)),
-            ("Versions", ", ".join(names) or "unknown"),
+            *origin([run.provenance() for run in self.study.finished()]),
             ("Training time", numbers.show_duration(seconds)),
             ("Report made", f"{self.date:%Y-%m-%d %H:%M %Z}"),
         ]
@@ -215,47 +177,62 @@ class Report:
         return [_line(run, self.costs[run.variant]) for run in self.study.runs]
 
 
+def learning_curves(study: Study, metric: str) -> list[Chart]:
+    """What decides, and the training loss, along training, where the runs have data for it."""
+    drawn = [_curves(study, name) for name in dict.fromkeys((metric, "train/loss"))]
+    return [chart for chart in drawn if chart is not None]
+
+
+def _curves(study: Study, metric: str) -> Chart | None:
+    lines = {label: plots.Curve(*study.curves(metric, label)) for label in study.variants}
+    lines = {label: line for label, line in lines.items() if _can_be_drawn(line)}
+    if not lines:
+        return None
+    title, percent = _heading(metric), numbers.is_percent(metric)
+    chance = _chance(study) if metric.endswith("/loss") else None
+    look, log = plots.looks(study.variants), metric.endswith("loss")
+    figure = plots.curves(lines, look, title=title, percent=percent, log=log, chance=chance)
+    caption = "Mean over seeds; the band spans the lowest and the highest seed."
+    if chance is not None:
+        caption += f" Chance, {chance:.4g}, is the best loss without knowledge of the input."
+    return Chart(f"{numbers.file_name(metric)}-curve", figure, title, caption)
+
+
+def _chance(study: Study) -> float | None:
+    """The loss at chance, where the source knows it and all variants share the source."""
+    sections = [run.config.data.source for run in study.runs]
+    if any(section != sections[0] for section in sections):
+        return None
+    source = plugins.load("train.data.sources", sections[0].name, "Source", field="config.data.source.name")
+    return getattr(source(**configs.arguments(sections[0])), "chance_loss", None)
+
+
+def _heading(metric: str) -> str:
+    return numbers.metric_name(metric).capitalize()
+
+
 def write(report: Report, workdir: epath.Path) -> None:
     """Writes `report.html`, `report.md`, `plots/` and `results.jsonl` into the work directory."""
-    drawings = workdir / "plots"
-    drawings.mkdir(parents=True, exist_ok=True)
-    for chart in report.charts:
-        (drawings / f"{chart.name}.png").write_bytes(plots.to_png(chart.figure))
-        (drawings / f"{chart.name}.svg").write_bytes(plots.on_white(chart.svg).encode())
+    pages.write_charts(report.charts, workdir / "plots")
     (workdir / "report.html").write_bytes(render(report, "report.html.jinja2").encode())
     (workdir / "report.md").write_bytes(render(report, "report.md.jinja2").encode())
-    rows = (json.dumps(_finite(line), sort_keys=True, allow_nan=False, ensure_ascii=False) for line in report.lines())
-    (workdir / "results.jsonl").write_bytes("".join(f"{row}\n" for row in rows).encode())
+    (workdir / "results.jsonl").write_bytes(pages.json_lines(report.lines()))
 
 
 def render(report: Report, template: str) -> str:
-    """Fills a template of this package; what comes from outside is escaped in HTML."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("train.compare"),
-        autoescape=jinja2.select_autoescape(["html.jinja2"]),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "short": numbers.show_count,
-        "time": numbers.show_time,
-        "p": numbers.show_p,
-        "metric_name": numbers.metric_name,
-        "cell": lambda text: str(text).replace("|", "\\|").replace("\n", " "),
-        "inline_svg": lambda chart: plots.inline(chart.svg, f"{chart.title}. {chart.caption}"),
-    }
-    return environment.get_template(template).render(
-        report=report,
-        study=report.study,
-        metric=report.metric,
-        value=functools.partial(numbers.show_value, report.metric),
-        difference=functools.partial(numbers.show_difference, report.metric),
-        colours={label: plots.colour_index(i) for i, label in enumerate(report.study.variants)},
-        palette=plots.COLOURS,
-        strip=Strip(report),
+    """Fills a template of this package."""
+    return (
+        pages.environment()
+        .get_template(template)
+        .render(
+            report=report,
+            study=report.study,
+            metric=report.metric,
+            value=functools.partial(numbers.show_value, report.metric),
+            difference=functools.partial(numbers.show_difference, report.metric),
+            colours={label: plots.colour_index(i) for i, label in enumerate(report.study.variants)},
+            strip=Strip(report),
+        )
     )
 
 
@@ -332,6 +309,20 @@ def _line(run: Run, costs: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
+def origin(seen: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Device, commit and versions of what was `seen`, provenances as runs keep them."""
+    versions = [provenance.get("versions", {}) for provenance in seen]
+    packages = sorted({name for version in versions for name in version})
+    names = [f"{name} {_distinct(v.get(name, '?') for v in versions)}" for name in packages]
+    return [
+        ("Device", _distinct(map(_device, seen))),
+        ("Matmul precision", _distinct(str(one.get("matmul_precision", "default")) for one in seen)),
+        ("Commit", _distinct(map(_commit, seen))),
+        ("Python", _distinct(str(one.get("python", "unknown")) for one in seen)),
+        ("Versions", ", ".join(names) or "unknown"),
+    ]
+
+
 def _device(provenance: Mapping[str, Any]) -> str:
     kind = provenance.get("device_kind", "unknown")
     name = f"{kind.upper()}, {provenance.get('cpu')}" if kind == "cpu" else kind
@@ -349,12 +340,3 @@ def _distinct(values: Iterable[str]) -> str:
 
 def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no nan and no infinity: they become null."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
