@@ -6,9 +6,10 @@ units.
 
     ./launch.sh compare --config=configs/adding.py --workdir=runs/adding
 
-Result, validation loss of seed 0 (one seed so far): gru 0.0002, lstm 0.0003, simple 0.0278; 42 to 570 s each, on one of
-2 CPU cores that other work shared, jax 0.10.2. Nothing was tuned. So the tanh network, too, gets below its chance of
-0.1667 at this length.
+Result, test loss, mean and 95 % interval of seeds 0, 1 and 2: gru 0.00014 ± 0.00010, lstm 0.00030 ± 0.00016, simple
+0.0254 ± 0.0070; 133 s, 338 s and 51 s a run on average, on one of 2 CPU cores that other work shared, jax 0.10.2.
+Nothing was tuned. GRU and LSTM solve the task. The tanh network does not, but gets far below its chance of 0.1667: at
+this length its recurrent matrix, orthogonal at the start, still carries a gradient over 100 steps.
 """
 
 from typing import Any
