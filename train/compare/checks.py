@@ -80,9 +80,7 @@ def exceeds(
     found = statistics.interval(values)
     verdict = statistics.verdict(found, threshold)
     if verdict == "underpowered":
-        needed = statistics.seeds_needed(values, threshold)
-        more = f"about {needed} seeds would decide" if needed else "more seeds would hardly decide"
-        note = "; ".join(filter(None, (note, more)))
+        note = "; ".join(filter(None, (note, _what_would_decide(values, threshold))))
     return Check(what, show_interval(found, unit), f"> {show(threshold)}{unit}", verdict, reading, note)
 
 
@@ -112,9 +110,18 @@ def agreement(checks: Sequence[Check]) -> Agreement:
 
 
 def why(checks: Sequence[Check]) -> str:
-    """The one sentence that decides: the first check of the sentence that fails, else the first of them."""
+    """What decides: the first check of the sentence that fails, else that is undecided, else the first of them.
+
+    Of an imprecise sentence also the first check of the reading that holds, of an undecided one what would decide.
+    """
     letter = [check for check in checks if check.reading == "sentence"]
-    return next((check for check in letter if check.verdict != "supported"), letter[0]).sentence()
+    weight = {"refuted": 0, "underpowered": 1, "supported": 2}
+    decisive = min(letter, key=lambda check: weight[check.verdict])
+    if answer(checks) == "imprecise":
+        amended = next(check for check in checks if check.reading == "amended")
+        return f"{decisive.sentence()}; amended, {amended.sentence()}"
+    undecided = decisive.verdict == "underpowered" and decisive.note
+    return f"{decisive.sentence()} ({decisive.note})" if undecided else decisive.sentence()
 
 
 def show(value: float) -> str:
@@ -129,6 +136,13 @@ def show(value: float) -> str:
 def show_interval(interval: Interval, unit: str = "") -> str:
     width = show(interval.half_width) if math.isfinite(interval.half_width) else "?"
     return f"{show(interval.mean)} ± {width}{unit}"
+
+
+def _what_would_decide(values: Sequence[float], threshold: float) -> str:
+    if len(values) < 2:
+        return "an interval needs 2 seeds or more"
+    needed = statistics.seeds_needed(values, threshold)
+    return f"about {needed} seeds would decide" if needed else "more seeds would hardly decide"
 
 
 def _verdict(fact: bool) -> Verdict:

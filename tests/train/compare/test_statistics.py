@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from train.compare.statistics import Interval, holm, interval, p_value, paired_differences, verdict
+from train.compare.statistics import Interval, holm, interval, p_value, paired_differences, seeds_needed, verdict
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 10])
@@ -77,3 +77,27 @@ def test_holm_keeps_order_and_bounds_and_skips_what_was_not_tested() -> None:
 )
 def test_verdict(difference: Interval, threshold: float, expected: str) -> None:
     assert verdict(difference, threshold) == expected
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.5, 5.0])
+def test_seeds_needed_is_the_first_count_whose_interval_decides(threshold: float) -> None:
+    values = [1.0, 5.0]
+    needed = seeds_needed(values, threshold)
+    assert needed is not None and needed > len(values)
+
+    def decided(count: int) -> str:
+        width = stats.t.ppf(0.975, count - 1) * np.std(values, ddof=1) / count**0.5
+        return verdict(Interval(3.0, width, count), threshold)
+
+    assert decided(needed - 1) == "underpowered" != decided(needed)
+
+
+def test_seeds_needed_by_hand() -> None:
+    # s = 2.828; t(4) = 2.776 gives 3.51 at 5 seeds, t(5) = 2.571 gives 2.97 < 3 at 6.
+    assert seeds_needed([1.0, 5.0]) == 6
+    assert seeds_needed([2.0, 2.0]) == 2
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, -1.0], [1.0, -0.99]])
+def test_seeds_needed_is_none_where_no_reasonable_number_decides(values: list[float]) -> None:
+    assert seeds_needed(values) is None
