@@ -1,6 +1,7 @@
 """Equal budgets: each variant's free width is sized until all cost the same, by counting, without any training."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -23,15 +24,15 @@ class Matched:
 
     Attributes:
         config: the resolved config.
-        field: the free width, such as `model.hidden_size`.
+        field: the free width, such as `model.hidden_size`; None for the reference, which stays as it is.
         width: what it is now; widths of several layers keep their proportions.
         cost: parameters or FLOPs, now.
         deviation: from the reference, as a fraction.
     """
 
     config: ConfigDict
-    field: str
-    width: int | tuple[int, ...]
+    field: str | None
+    width: int | tuple[int, ...] | None
     cost: int
     deviation: float
 
@@ -61,14 +62,12 @@ def match(
     if reference not in variants:
         raise UserError(f"match: the reference {reference!r} is no variant; there are {', '.join(names)}.")
     target = cost(variants[reference], by)
-    found = {}
+    found = {reference: Matched(variants[reference], None, None, target, 0.0)}
     for label, config in variants.items():
-        field = (widths or {}).get(label) or free_width(label, config)
-        if label == reference:
-            found[label] = Matched(config, field, _width(config, field), target, 0.0)
-        else:
+        if label != reference:
+            field = (widths or {}).get(label) or free_width(label, config)
             found[label] = _matched(label, config, field, by, target, tolerance)
-    return found
+    return {label: found[label] for label in names}
 
 
 def cost(config: ConfigDict, by: Budget) -> int:
@@ -96,6 +95,7 @@ def resized(config: ConfigDict, field: str, width: int) -> ConfigDict:
 def _matched(label: str, config: ConfigDict, field: str, by: Budget, target: int, tolerance: float) -> Matched:
     step = _step(config, field)
 
+    @functools.cache  # The search asks for the same width more than once.
     def cost_at(steps: int) -> int:
         return cost(resized(config, field, steps * step), by)
 

@@ -84,7 +84,7 @@ class Finding:
 
     @property
     def agreement(self) -> str:
-        return checks.agreement(self.checks)
+        return "no verdict" if self.error else checks.agreement(self.checks)
 
     @property
     def why(self) -> str:
@@ -145,7 +145,7 @@ class ClaimLab:
         if match:
             matched = budget.match(variants, match, reference=reference, widths=widths)
             variants = {label: one.config for label, one in matched.items()}
-            declared += [one.field for one in matched.values()]
+            declared += [one.field for one in matched.values() if one.field]
             rows = [
                 [label, one.field, str(one.width), one.cost, f"{one.deviation:+.2%}"] for label, one in matched.items()
             ]
