@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
 from ml_collections import ConfigDict
 
 from train import config as configs
-from train import modules
+from train import modules, plugins
 from train.compare import budget, checks, fairness
 from train.compare import subject as subjects
 from train.compare.checks import Check
@@ -108,6 +109,10 @@ class ClaimLab:
     exceeds = staticmethod(checks.exceeds)
     architecture = staticmethod(subjects.architecture)
     layer = staticmethod(subjects.layer)
+    part = staticmethod(subjects.part)
+    exponent = staticmethod(subjects.exponent)
+    key = staticmethod(jax.random.key)
+    recurrence = staticmethod(subjects.recurrence)
 
     def __init__(self, lab: Lab, scale: Scale = "small", seeds: Sequence[int] = range(5)):
         self.lab, self.scale, self.seeds = lab, scale, tuple(seeds)
@@ -157,6 +162,11 @@ class ClaimLab:
             failed = ", ".join(f"{run.variant} seed {run.seed} ({run.error})" for run in study.failed)
             raise RunsFailed(f"{len(study.failed)} of {len(study.runs)} runs failed: {failed}")
         return study
+
+    @staticmethod
+    def objective(name: str, **fields: Any) -> Any:
+        """One of `train.objectives`."""
+        return plugins.load("train.objectives", name, "Objective", field="objective")(**fields)
 
     @staticmethod
     def load(path: str, *overrides: str) -> ConfigDict:

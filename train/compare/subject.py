@@ -5,18 +5,23 @@ A `Subject` is a Linen module with the shapes of its inputs. Counting runs on sh
 
 import dataclasses
 import functools
+import importlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import ScopeParamShapeError
 from jax.extend.core import ClosedJaxpr, Jaxpr
+from jaxtyping import Array, Float
 
 import archs
-from train import flops
+from archs.layers.recurrent import CELLS, RecurrentLayer
+from train import decoding, flops
 
 TOKENS = ("tokens", "tokens_2", "source", "target", "token_types", "senders", "receivers")  # Inputs that are integers.
 Shape = tuple[int, ...]
@@ -62,6 +67,10 @@ class Subject:
         """How many numbers are learned."""
         return sum(math.prod(shape) for shape in self.tree.values())
 
+    def parameters_below(self, *paths: str) -> int:
+        """Those whose path begins with one of `paths`."""
+        return sum(math.prod(shape) for name, shape in self.tree.items() if name.startswith(paths))
+
     @functools.cached_property
     def jaxpr(self) -> Jaxpr:
         return flops.trace(self._forward, self.abstract, self.spec)
@@ -78,6 +87,22 @@ class Subject:
         return sum(counts[name] for name in flops.PRODUCTS)
 
     @functools.cached_property
+    def flops_by_module(self) -> dict[str, int]:
+        """Operations of the matrix products and convolutions of each module, by its path."""
+        shapes: dict[str, flops.Shape] = {}
+        with nn.intercept_methods(flops.name_modules(shapes)):
+            traced = flops.trace(self._forward, self.abstract, self.spec)
+        products = (found for found in flops.operations(traced) if found.primitive in flops.PRODUCTS)
+        return dict(flops.by_module(products))
+
+    def matmul_flops_inside(self, path: str) -> int:
+        """`matmul_flops` of the module at `path`, such as `blocks/layer_0`, and of those inside it."""
+        found = [cost for name, cost in self.flops_by_module.items() if f"{name}/".startswith(f"{path}/")]
+        if not found:
+            raise ValueError(f"no products at {path!r}; there are some at {', '.join(self.flops_by_module)}")
+        return sum(found)
+
+    @functools.cached_property
     def steps_in_sequence(self) -> int:
         """Trips of the loops that the forward pass makes one after another, nested loops multiplied; 0 without loop."""
         return _trips(self.jaxpr)
@@ -92,7 +117,7 @@ class Subject:
     def variables(self, seed: int = 0) -> dict[str, Any]:
         """Fresh variables."""
         zeros = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in self.spec.items()}
-        made = jax.jit(functools.partial(self.module.init, **self.options))(jax.random.key(seed), **zeros)
+        made = self._init(jax.random.key(seed), **zeros)
         return {name: made[name] for name in made if name not in ("intermediates", "auxiliary")}
 
     def example(self, seed: int = 0, batch: int = 1, high: int = 2) -> dict[str, np.ndarray]:
@@ -108,7 +133,31 @@ class Subject:
     def apply(self, variables: Mapping[str, Any], **arrays: Any) -> np.ndarray:
         """The output for a batch, in full float32."""
         with jax.default_matmul_precision("highest"):
-            return np.asarray(jax.jit(self._forward)(variables, arrays))
+            return np.asarray(self._apply(variables, arrays))
+
+    def seconds(self, variables: Mapping[str, Any], repeats: int = 5, **arrays: Any) -> float:
+        """Median time of a forward and backward pass on a batch, after a first one that compiles."""
+        passes = jax.jit(jax.value_and_grad(lambda variables, arrays: _total(self._forward(variables, arrays))))
+        jax.block_until_ready(passes(variables, arrays))
+        times = []
+        for _ in range(repeats):
+            begun = time.perf_counter()
+            jax.block_until_ready(passes(variables, arrays))
+            times.append(time.perf_counter() - begun)
+        return float(np.median(times))
+
+    def shape_for(self, spec: Mapping[str, jax.ShapeDtypeStruct]) -> Shape | None:
+        """Shape of the output for inputs of other shapes, by weights made for these; None where those do not fit."""
+        try:
+            return jax.eval_shape(self._forward, self.abstract, spec).shape
+        except ScopeParamShapeError:
+            return None
+
+    def jacobian(self, variables: Mapping[str, Any], **arrays: Any) -> np.ndarray:
+        """Derivatives of the output by the first of `arrays`, batches of one: [*output, *input], in full float32."""
+        (name, value), *rest = arrays.items()
+        with jax.default_matmul_precision("highest"):
+            return np.asarray(self._jacobian({name: jnp.asarray(value)[0]}, variables, dict(rest))[name])
 
     def support(self, variables: Mapping[str, Any], output: Sequence[int], **arrays: Any) -> np.ndarray:
         """Where the first of `arrays` bears on one output: its absolute gradient, summed over channels.
@@ -125,6 +174,122 @@ class Subject:
 
         return np.abs(np.asarray(jax.jit(jax.grad(chosen))(jnp.asarray(value))))[0].sum(axis=-1)
 
+    def inside(self, variables: Mapping[str, Any], path: str, **arrays: Any) -> np.ndarray:
+        """What the module at `path` puts out, at its last call, in full float32."""
+        with jax.default_matmul_precision("highest"):
+            return np.asarray(jax.jit(functools.partial(self._inside, path))(variables, arrays))
+
+    def support_inside(
+        self, variables: Mapping[str, Any], path: str, outputs: tuple[int | slice, ...], **arrays: Any
+    ) -> np.ndarray:
+        """Like `support`, of what the module at `path` puts out: so of tokens, which have no derivative, by place.
+
+        Args:
+            variables: of the module.
+            path: of a module inside.
+            outputs: index of one output or, with slices, of several, without the batch.
+            **arrays: the inputs, a batch of one.
+
+        Returns:
+            [*outputs, *places].
+        """
+
+        given = jax.tree.map(jnp.asarray, arrays)
+
+        def chosen(change: Any) -> Any:
+            with _at(path, lambda value: value + change):
+                return self._forward(variables, given)[0][outputs]
+
+        zeros = jnp.zeros_like(jax.eval_shape(functools.partial(self._inside, path), variables, given))
+        slopes = np.abs(np.asarray(jax.jit(jax.jacrev(chosen))(zeros))).sum(axis=-1)
+        return slopes.squeeze(axis=-zeros.ndim + 1)
+
+    def loss_gradient(
+        self, objective: Any, variables: Mapping[str, Any], path: str, batch: Mapping[str, Any], **rngs: Any
+    ) -> np.ndarray:
+        """The derivative of an objective's loss in training by what the module at `path` puts out.
+
+        Args:
+            objective: of `train.objectives`.
+            variables: of the module.
+            path: of a module inside; all examples of the batch are kept apart in what it puts out.
+            batch: the inputs, and what else the objective reads.
+            **rngs: random keys of the objective and the module, by the names of their streams.
+        """
+
+        given = jax.tree.map(jnp.asarray, dict(batch))
+
+        def loss(change: Any) -> Any:
+            with _at(path, lambda value: value + change):
+                return objective.loss(self.module, variables, given, rngs=rngs, train=True)[0]
+
+        inputs = {name: given[name] for name in self.inputs}
+        zeros = jnp.zeros_like(jax.eval_shape(functools.partial(self._inside, path), variables, inputs))
+        return np.asarray(jax.jit(jax.grad(loss))(zeros))
+
+    def step_by_step(self, variables: Mapping[str, Any], **arrays: Any) -> np.ndarray:
+        """What `apply` gives of a model that writes, but by one call for each token, through its cache, [B, T, V].
+
+        A model with a source reads the start token and its `target` but for the last; others read their `tokens`.
+        """
+        writer, given = decoding.Writer(self.module), jax.tree.map(jnp.asarray, arrays)
+        inputs, tokens = writer.read(given), given[writer.written]
+        if writer.written == "target":
+            tokens = jnp.concatenate([writer.prompt(given), tokens[:, :-1]], axis=1)
+        cache, extend = writer.empty_cache(inputs, *tokens.shape), jax.jit(writer.extend)
+        logits = []
+        with jax.default_matmul_precision("highest"):
+            for place in range(tokens.shape[1]):
+                new = tokens[:, place : place + 1]
+                next_logits, cache = extend(variables, cache, new, {} if place else inputs)
+                logits.append(np.asarray(next_logits))
+        return np.stack(logits, axis=1)
+
+    def calls_to_write(self, variables: Mapping[str, Any], length: int, **arrays: Any) -> int:
+        """How often the model runs, each time on what it wrote before, to write `length` tokens; runs it."""
+        calls: list[None] = []
+
+        def counted(method: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+            if not context.module.path and context.method_name == "__call__":
+                jax.debug.callback(lambda: calls.append(None))
+            return method(*args, **kwargs)
+
+        writer, given = decoding.Writer(self.module), jax.tree.map(jnp.asarray, arrays)
+        choice: dict[str, Any] = {"length": length, "sampling": decoding.GREEDY, "key": jax.random.key(0)}
+        write = jax.jit(functools.partial(decoding.sample, writer, **choice))
+        with nn.intercept_methods(counted):
+            write(variables, writer.read(given), writer.prompt(given)).block_until_ready()
+        jax.effects_barrier()
+        return len(calls)
+
+    @functools.cached_property  # Kept with the subject: another jit of the same function would compile it again.
+    def _init(self) -> Callable[..., Any]:
+        return jax.jit(functools.partial(self.module.init, **self.options))
+
+    @functools.cached_property
+    def _apply(self) -> Callable[..., Any]:
+        return jax.jit(self._forward)
+
+    @functools.cached_property
+    def _jacobian(self) -> Callable[..., Any]:
+        def output(first: Mapping[str, Any], variables: Mapping[str, Any], rest: Mapping[str, Any]) -> Any:
+            return self._forward(variables, {name: value[None] for name, value in first.items()} | dict(rest))[0]
+
+        return jax.jit(jax.jacfwd(output))
+
+    def _inside(self, path: str, variables: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
+        found: list[Any] = []
+
+        def keep(output: Any) -> Any:
+            found.append(output)
+            return output
+
+        with _at(path, keep):
+            self._forward(variables, inputs)
+        if not found:
+            raise ValueError(f"no module {path!r} is called")
+        return found[-1]
+
     def _forward(self, variables: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
         return self.module.apply(variables, **inputs, **self.options)
 
@@ -134,9 +299,72 @@ def architecture(name: str, inputs: Mapping[str, Shape], **fields: Any) -> Subje
     return Subject(archs.build(name, **fields), inputs)
 
 
-def layer(kind: str, inputs: Shape, **fields: Any) -> Subject:
-    """A layer of Flax by the name of its class, such as `Dense` or `Conv`."""
-    return Subject(getattr(nn, kind)(**fields), {"inputs": inputs})
+def layer(kind: str, inputs: Shape | Mapping[str, Shape], **fields: Any) -> Subject:
+    """A layer of Flax by the name of its class, such as `Dense` or `Conv`; its argument is named `inputs` or given."""
+    return Subject(getattr(nn, kind)(**fields), inputs if isinstance(inputs, Mapping) else {"inputs": inputs})
+
+
+class Recurrence(nn.Module):
+    """A recurrent layer that starts from a state that is given, and shows its state after each step.
+
+    Attributes:
+        layer: of the architecture `rnn`.
+    """
+
+    layer: RecurrentLayer
+
+    @nn.compact
+    def __call__(
+        self, state: Float[Array, "B states H"], sequence: Float[Array, "B T D"]
+    ) -> Float[Array, "B T states H"]:
+        def step(layer: Any, state: Any, inputs: Any) -> Any:
+            entries = tuple(jnp.moveaxis(state, 1, 0))
+            _, entries = layer(inputs[:, None], initial_state=entries)
+            state = jnp.stack(entries, axis=1)
+            return state, state
+
+        over_time = nn.scan(step, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1)
+        return over_time(self.layer, state, sequence)[1]
+
+
+def recurrence(cell: str, steps: int, input_size: int, hidden_size: int, **fields: Any) -> Subject:
+    """A layer of the architecture `rnn` as a function of its first state, to the states after each step.
+
+    Args:
+        cell: "simple", "gru" or "lstm".
+        steps: T.
+        input_size: D.
+        hidden_size: H.
+        **fields: of the cell, such as `forget_bias`.
+
+    Returns:
+        Reads `state` [states, H], of the LSTM memory and output, of the others output alone, and `sequence` [T, D];
+        gives [T, states, H]. Parameters lie in `layer`: kernels [D or H, gates, H] and bias [gates, H].
+    """
+    module = RecurrentLayer(CELLS[cell](**fields), hidden_size)
+    return Subject(Recurrence(module), {"state": (module.cell.states, hidden_size), "sequence": (steps, input_size)})
+
+
+def part(path: str, inputs: Mapping[str, Shape], options: Mapping[str, Any] | None = None, **fields: Any) -> Subject:
+    """A part of `archs.layers` by its module and class, such as `block.Block`; `options` are those of `Subject`."""
+    module, _, kind = path.rpartition(".")
+    return Subject(getattr(importlib.import_module(f"archs.layers.{module}"), kind)(**fields), inputs, options or {})
+
+
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """The power of a size with which a cost grows: the slope of the straight line nearest to their logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
+
+
+def _at(path: str, change: Callable[[Any], Any]) -> Any:
+    """A context in which what the module at `path` puts out is changed."""
+
+    def changed(method: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        output = method(*args, **kwargs)
+        is_there = context.method_name == "__call__" and "/".join(context.module.path) == path
+        return change(output) if is_there else output
+
+    return nn.intercept_methods(changed)
 
 
 def _total(outputs: Any) -> Any:
