@@ -1,0 +1,74 @@
+"""Attention costs O(T² d) for a sentence of T words, and recurrence grows only linearly.
+
+Both are exact: counted from T = 256 to 4,096, the products within attention grow with exponent 2 and those of a
+recurrent network with exponent 1. In the article's example of T = 30 and d = 1,000 one product of attention takes
+T² d = 900,000 multiply-adds. What it leaves out is the rest of the layer: with perceptrons four times as wide,
+attention is T / (6d + T) of what a layer multiplies, 0.5 % in that example, and one half only at T = 6d. And a
+recurrent network costs O(T d²), more than attention as long as T < d.
+"""
+
+SECTION = "Drawbacks of Transformers compared to RNNs/GRUs/LSTMs"
+SENTENCE = (
+    "The runtime of Transformer architecture is quadratic in the length of the input sequence … O(T² d), where T is "
+    "the sequence length, and d is the dimensionality. Note that for recurrent models, it only grew linearly!"
+)
+LENGTHS = (256, 512, 1024, 2048, 4096)
+WIDTH = 64
+
+
+def run(lab):
+    layers = {length: layer(lab, length, WIDTH) for length in LENGTHS}
+    attention = [layers[length].matmul_flops_inside("attention/mixer") for length in LENGTHS]
+    recurrent = [network(lab, length, WIDTH).matmul_flops for length in LENGTHS]
+    yield lab.near("exponent of the operations of attention", lab.exponent(LENGTHS, attention), 2, 0.02)
+    yield lab.near("exponent of the operations of a recurrent network", lab.exponent(LENGTHS, recurrent), 1, 0.02)
+
+    # Two products, of queries with keys and of weights with values; a multiply-add is two operations.
+    product = layer(lab, 30, 1000).matmul_flops_inside("attention/mixer") / 2 / 2
+    yield lab.equal("multiply-adds of a product of attention at T = 30, d = 1,000", product, 900_000)
+
+    rows, furthest = [], 0
+    for length, width in ((30, 1000), (512, 768), (512, 1000), (4096, 1000), (6000, 1000), (384, 64)):
+        share = share_of_attention(lab, length, width)
+        formula = length / (6 * width + length)
+        furthest = max(furthest, abs(share / formula - 1))
+        cheaper = layer(lab, length, width).matmul_flops_inside("attention/mixer") / recurrence(lab, length, width)
+        rows.append([length, width, f"{share:.2%}", f"{formula:.2%}", cheaper])
+    yield lab.below("deviation of attention's share of a layer from T / (6d + T)", furthest, 0.02)
+    example = share_of_attention(lab, 30, 1000)
+    yield lab.near("attention's share of a layer at T = 30, d = 1,000", example, 0.005, 0.0001)
+    header = ("T", "d", "share of attention", "T / (6d + T)", "attention over recurrence")
+    lab.table("Operations of attention in a layer", header, rows)
+    lab.table(
+        f"Operations by length, d = {WIDTH}",
+        ("T", "attention", "whole layer", "recurrent network"),
+        [[length, attention[i], layers[length].matmul_flops, recurrent[i]] for i, length in enumerate(LENGTHS)],
+    )
+
+
+def layer(lab, length, width):
+    """A layer with 8 heads and perceptrons four times as wide as it, that looks at all pairs in one product."""
+    return lab.part(
+        "block.Block",
+        {"x": (length, width)},
+        num_heads=8,
+        mlp_size=4 * width,
+        mixer_kwargs={"kernel": "plain"},
+    )
+
+
+def share_of_attention(lab, length, width):
+    """Of the operations of a layer, those whose number is the square of its length."""
+    whole = layer(lab, length, width)
+    return whole.matmul_flops_inside("attention/mixer") / whole.matmul_flops
+
+
+def network(lab, length, width):
+    return lab.architecture(
+        "rnn", {"sequence": (length, width)}, num_classes=None, cell="simple", outputs="all", hidden_size=width
+    )
+
+
+def recurrence(lab, length, width):
+    """Operations of a simple recurrent network as wide as its input."""
+    return network(lab, length, width).matmul_flops
