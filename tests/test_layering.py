@@ -34,7 +34,8 @@ def files(package: str) -> list[Path]:
 @pytest.mark.parametrize("package", ALLOWED)
 def test_imports_only_what_lies_below(package):
     for file in files(package):
-        foreign = imports(file) - ALLOWED[package] - sys.stdlib_module_names
+        claims = {"numpy"} if file.parent.name == "claims" else set()  # They compute with what they measured.
+        foreign = imports(file) - ALLOWED[package] - claims - sys.stdlib_module_names
         assert not foreign, f"{file.relative_to(ROOT)} imports {foreign}"
 
 

@@ -1,0 +1,43 @@
+"""Gradients vanish in recurrent networks.
+
+Measured is the largest factor by which the state after T steps depends on the first, the norm of ∂h(T)/∂h(0), and the
+slope of its logarithm over 64 steps. The recurrent weights are an orthogonal matrix times ρ, the inputs noise. With
+tanh no step can grow what it passes by more than ρ: at 0.8 and 0.9 the slope must be at most ln ρ + 0.02. Whether a
+gradient must vanish depends on ρ: at rest, where tanh is linear, it must grow at ρ = 1.1, and do neither at 1.
+
+Pascanu et al. (2013) derive the condition: ρ below 1 suffices for vanishing, above 1 is necessary for explosion.
+"""
+
+import math
+
+import numpy
+
+SECTION = "Recurrent neural networks"
+SENTENCE = "However, RNNs suffer from a vanishing gradient problem. The gradient becomes small"
+STEPS = 64
+
+
+def run(lab):
+    network = lab.recurrence("simple", steps=STEPS, input_size=16, hidden_size=32)
+    slopes = {(rho, where): slope(network, rho, where) for rho in (0.8, 0.9, 1.0, 1.1) for where in (1.0, 0.0)}
+    for rho in (0.8, 0.9):
+        yield lab.below(f"slope of the gradient's logarithm, ρ = {rho}", slopes[rho, 1.0], math.log(rho) + 0.02)
+        yield lab.below(f"slope at rest, ρ = {rho}", slopes[rho, 0.0], math.log(rho) + 0.02)
+    yield lab.above("slope at rest, where the network is linear, ρ = 1.1", slopes[1.1, 0.0], 0, "amended")
+    yield lab.below("distance of the slope at rest from nothing, ρ = 1", abs(slopes[1.0, 0.0]), 1e-3, "amended")
+    rows = [[rho, math.log(rho), slopes[rho, 1.0], slopes[rho, 0.0]] for rho in (0.8, 0.9, 1.0, 1.1)]
+    lab.table("Slope of the gradient's logarithm", ("ρ", "ln ρ", "inputs of noise", "at rest"), rows)
+
+
+def slope(network, rho, size):
+    """Of the logarithm of the gradient's norm, by step, with first state and inputs of a size; the mean of 3 seeds."""
+    return float(numpy.mean([slope_of(network, rho, size, seed) for seed in range(3)]))
+
+
+def slope_of(network, rho, size, seed):
+    variables = network.variables(seed)
+    variables["params"]["layer"]["hidden_kernel"] *= rho  # It begins as an orthogonal matrix.
+    inputs = {name: size * value for name, value in network.example(seed).items()}
+    gradients = network.jacobian(variables, **inputs)[:, 0, :, 0]
+    norms = [numpy.linalg.norm(gradient, 2) for gradient in gradients]
+    return numpy.polyfit(range(1, STEPS + 1), numpy.log(norms), 1)[0]
