@@ -5,7 +5,7 @@ Counted on 60 random shapes, without biases. Exact: a single mismatch refutes it
 
 import random
 
-SECTION = "Pros of CNNs compared to FCNs"
+SECTION = "Pros of CNNs Compared to FCNs"
 SENTENCE = (
     "one gets this huge number of parameters: Hin × Hout × Win × Wout × Cin × Cout … finally one has (K, K, Cin, Cout) "
     "parameters"

@@ -3,7 +3,7 @@
 Exact: 150,528,000, and 1,000 biases. "About" is taken as within 1 %.
 """
 
-SECTION = "Pros of CNNs compared to FCNs"
+SECTION = "Pros of CNNs Compared to FCNs"
 SENTENCE = "The number of weights in FC layer with 1000 neurons for 224×224×3 image is something like 150M."
 
 

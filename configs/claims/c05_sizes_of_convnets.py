@@ -5,7 +5,7 @@ are those of the networks without classifiers, 23,508,032 and 21,785,568, cut to
 the whole network; amended, the network without classifiers.
 """
 
-SECTION = "Pros of CNNs compared to FCNs"
+SECTION = "Pros of CNNs Compared to FCNs"
 SENTENCE = "ResNet50 has 23M params, InceptionV3 has 21M parameters"
 
 

@@ -8,7 +8,7 @@ weights, and only 2.03 times fewer multiply-adds.
 At the full scale both are timed, forward and backward: "tractable" fails where the convolution is not the faster.
 """
 
-SECTION = "Pros of CNNs compared to FCNs"
+SECTION = "Pros of CNNs Compared to FCNs"
 SENTENCE = (
     "Parameter sharing/Computational tractability … FC layer = Wx = 100×(500×500×3) = 75M. CNN layer = (Fw×Fh×D+1)×F = "
     "(5×5×3+1)∗2 = 152."

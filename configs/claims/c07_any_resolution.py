@@ -5,7 +5,7 @@ before its classifier, must take them with as many parameters; a perceptron must
 network too, ends in fully connected layers, and so takes one resolution: what counts is the layer between.
 """
 
-SECTION = "Pros of CNNs compared to FCNs"
+SECTION = "Pros of CNNs Compared to FCNs"
 SENTENCE = (
     "this layer can accept images of any resolution, whereas, the fully connected can work only with a fixed resolution"
 )

@@ -9,7 +9,7 @@ fresh, images are noise, shifts go around the edges.
 
 import numpy
 
-SECTION = "Pros of CNNs compared to FCNs"
+SECTION = "Pros of CNNs Compared to FCNs"
 SENTENCE = (
     "Translation invariance … the same object in different locations (note that a CNN would recognize both as cats "
     "owing to translation invariance)."

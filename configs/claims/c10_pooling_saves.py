@@ -6,7 +6,7 @@ figures are; XLA's own analysis leaves those out, so that its ratio is exact onl
 pooling" is not tested: averages, strides and trained subsampling save as much, as LeNet-5's three kinds show.
 """
 
-SECTION = "Convolutional neural networks"
+SECTION = "Convolutional Neural Networks"
 SENTENCE = (
     "It helps in reducing the size of the representation and reduces the amount of computations the CNN has to make"
 )

@@ -6,7 +6,7 @@ several lengths. A perceptron over the whole sequence must grow by as many weigh
 
 import numpy
 
-SECTION = "Recurrent neural networks"
+SECTION = "Recurrent Neural Networks"
 SENTENCE = (
     "the model size does not increase with the size of input, thus enabling the possibility of processing inputs of "
     "any length"

@@ -12,7 +12,7 @@ import math
 
 import numpy
 
-SECTION = "Recurrent neural networks"
+SECTION = "Recurrent Neural Networks"
 SENTENCE = "However, RNNs suffer from a vanishing gradient problem. The gradient becomes small"
 STEPS = 64
 

@@ -11,7 +11,7 @@ import math
 
 import numpy
 
-SECTION = "Vanishing gradient problem solutions"
+SECTION = "Vanishing Gradient Problem Solutions"
 SENTENCE = (
     "Both Gated Recurrent Units (GRU) and Long Short-Term Memory units (LSTM) provide a solution to the vanishing "
     "gradient problem that RNNs experience."

@@ -9,7 +9,7 @@ network's time must grow with an exponent from 0.9 to 1.1, and attention must be
 
 import bisect
 
-SECTION = "Recurrent neural networks"
+SECTION = "Recurrent Neural Networks"
 SENTENCE = "RNNs … are slow to train (due to sequential processing of each token)"
 VOCABULARY = 64
 

@@ -6,7 +6,7 @@ new state costs as much as a gate: 1, 3 and 4 matrices, in all, or 0, 2 and 3 mo
 matrix, 33,024, 99,072 and 132,096.
 """
 
-SECTION = "Cons of LSTMs compared to GRUs and RNNs"
+SECTION = "Cons of LSTMs Compared to GRUs and RNNs"
 SENTENCE = "More parameters compared to RNNs and GRUs owing to three gates (vs. two in GRUs and none in RNNs)."
 CELLS = ("simple", "gru", "lstm")
 PRINTED = {"one": (32_896, 98_688, 131_584), "two": (33_024, 99_072, 132_096)}

@@ -7,7 +7,7 @@ as it has become.
 
 import numpy
 
-SECTION = "Long-Short Term Memory (LSTM) cells"
+SECTION = "Long-Short Term Memory (LSTM) Cells"
 SENTENCE = "This memory cell retains its value for a short or long time as a function of its input."
 STEPS, SIGNAL = 1000, 500
 INPUT_GATE, FORGET_GATE = 0, 1

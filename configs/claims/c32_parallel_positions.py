@@ -8,7 +8,7 @@ what is counted is what must wait for what.
 
 import numpy as np
 
-SECTION = "Benefits of Transformers compared to RNNs/GRUs/LSTMs"
+SECTION = "Benefits of Transformers Compared to RNNs/GRUs/LSTMs"
 SENTENCE = (
     "the Transformer encoder … can process each input word in parallel … This feature, is however, not of great "
     "importance for the decoder since it generates one word at a time and thus does not utilize parallel word paths."

@@ -7,7 +7,7 @@ attention is T / (6d + T) of what a layer multiplies, 0.5 % in that example, and
 recurrent network costs O(T d²), more than attention as long as T < d.
 """
 
-SECTION = "Drawbacks of Transformers compared to RNNs/GRUs/LSTMs"
+SECTION = "Drawbacks of Transformers Compared to RNNs/GRUs/LSTMs"
 SENTENCE = (
     "The runtime of Transformer architecture is quadratic in the length of the input sequence … O(T² d), where T is "
     "the sequence length, and d is the dimensionality. Note that for recurrent models, it only grew linearly!"

@@ -6,7 +6,7 @@ million per layer at T = 512 with 8 heads, and Linformer 2 k · T projections; l
 letter, parameters must grow with the length.
 """
 
-SECTION = "Drawbacks of Transformers compared to RNNs/GRUs/LSTMs"
+SECTION = "Drawbacks of Transformers Compared to RNNs/GRUs/LSTMs"
 SENTENCE = (
     "in an n word sentence, a Transformer would be doing computations over n² pairs of words. This implies a large "
     "parameter count (implying high memory footprint) and thereby high computational complexity."

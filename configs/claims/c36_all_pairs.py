@@ -6,7 +6,7 @@ T × T: exponent 2, as of full attention. Counted from T = 256 to 4,096 with k =
 projections that all have. To the letter, all four have an exponent of at most 1.1; amended, the other three.
 """
 
-SECTION = "Drawbacks of Transformers compared to RNNs/GRUs/LSTMs"
+SECTION = "Drawbacks of Transformers Compared to RNNs/GRUs/LSTMs"
 SENTENCE = (
     "Recent studies such as: Synthesizer … Linformer … Performers … Big Bird … show that decent performance levels can "
     "be achieved without computing interactions between all word-pairs"

@@ -7,7 +7,7 @@ of which 87,849,216 do. To the letter, no published network of these sizes reads
 without convolutions.
 """
 
-SECTION = "Drawbacks of Transformers compared to RNNs/GRUs/LSTMs"
+SECTION = "Drawbacks of Transformers Compared to RNNs/GRUs/LSTMs"
 SENTENCE = "CLIP … was trained with CNN-based ResNets as vision backbones (and not a ViT-like transformer architecture)"
 PUBLISHED = {"RN50": (102_007_137, 38_316_896), "ViT-B/32": (151_277_313, 87_849_216)}
 

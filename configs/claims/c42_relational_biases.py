@@ -10,7 +10,7 @@ commutes with permutations is no row of the table; it is our addition.
 
 import numpy as np
 
-SECTION = "Inductive biases of standard neural architectures"
+SECTION = "Inductive Biases of Standard Neural Architectures"
 SENTENCE = (
     "CNNs exhibit spatial parameter sharing, translational/spatial invariance, while RNNs exhibit temporal parameter "
     "sharing. … Relational inductive biases, deep learning, and graph networks … summarized in the table below"

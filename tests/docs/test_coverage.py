@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from train.compare import claims
+
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "coverage.md").read_text()
 # Bullets of the article in each of its sections, nested ones included; references and citation have none to answer.
@@ -59,3 +61,11 @@ def test_what_answers_a_bullet_is_there(title):
         assert files or re.search(r"\bC\d\d\b|– \w", answer), f"{title} {number}: nothing answers it"
         for file in files:
             assert (ROOT / file).exists(), f"{title} {number}: {file} is not there"
+
+
+@pytest.mark.parametrize(
+    "claim", claims.load(sorted(map(str, (ROOT / "configs" / "claims").glob("c*.py")))), ids=lambda claim: claim.id
+)
+def test_a_claim_names_its_section_as_the_article_does_and_answers_a_bullet_of_it(claim):
+    assert claim.section in BULLETS
+    assert any(re.search(rf"\b{claim.id}\b", answer) for _, _, answer in sections()[claim.section])
