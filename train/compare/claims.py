@@ -152,7 +152,8 @@ class ClaimLab:
             variants = {label: one.config for label, one in matched.items()}
             declared += [one.field for one in matched.values() if one.field]
             rows = [
-                [label, one.field, str(one.width), one.cost, f"{one.deviation:+.2%}"] for label, one in matched.items()
+                [label, one.field or "as it is", str(one.width or ""), one.cost, f"{one.deviation:+.2%}"]
+                for label, one in matched.items()
             ]
             self.table(f"{name}: equal {match}", ("variant", "free width", "chosen", match, "deviation"), rows)
         fairness.demand(variants, declared)
