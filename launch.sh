@@ -19,7 +19,7 @@ help() {
 ./launch.sh evaluate …       measure a finished or stopped run
 ./launch.sh decode …         write text: translations, or continuations of what a language model is given
 ./launch.sh export …         write a run's weights as a Hugging Face folder
-./launch.sh compare …        train many runs and write one report
+./launch.sh compare …        train many runs, or judge claims, and write one report
 ./launch.sh inspect …        parameters, FLOPs and memory, without training
 ./launch.sh bench …          time the loop
 ./launch.sh test [--all] …   quick tests; --all adds the slow ones; the rest goes to pytest

@@ -1,4 +1,4 @@
-"""The coverage table names every bullet of the article, and what answers it is there."""
+"""The documents: the table of coverage names every bullet of the article, and the README shows a claim as it is."""
 
 import re
 from pathlib import Path
@@ -69,3 +69,8 @@ def test_what_answers_a_bullet_is_there(title):
 def test_a_claim_names_its_section_as_the_article_does_and_answers_a_bullet_of_it(claim):
     assert claim.section in BULLETS
     assert any(re.search(rf"\b{claim.id}\b", answer) for _, _, answer in sections()[claim.section])
+
+
+def test_the_readme_shows_a_claim_as_it_is():
+    claim = (ROOT / "configs" / "claims" / "c04_weights_of_1000_units.py").read_text()
+    assert f"```python\n{claim}```" in (ROOT / "README.md").read_text()
