@@ -1,7 +1,7 @@
 """Trains variants over seeds and reports on them, or judges claims.
 
     python -m train.compare --config=configs/quickstart.py --seeds=3 --workdir=DIR
-    python -m train.compare --config=configs/X.py --vary model.cell=lstm,gru --config.steps=500 --workdir=DIR
+    python -m train.compare --config=configs/X.py --vary model.cell=lstm,gru --match=parameters --workdir=DIR
     python -m train.compare configs/claims/*.py --scale=small --workdir=DIR [--only=C22,C23] [--seeds=5]
 
 Writes report.html, report.md, results.jsonl and more into DIR. The same command again trains only what is
@@ -23,7 +23,7 @@ from rich.console import Console
 
 from train import mesh, modules, workdir
 from train.commands import Parser, split_overrides
-from train.compare import judging, lab, numbers, report, variants
+from train.compare import budget, judging, lab, numbers, report, variants
 from train.compare.progress import Progress
 from train.errors import DIVERGED, UserError, nearest, run_command
 
@@ -38,12 +38,13 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     command.add_argument("--scale", choices=("small", "full"), default="small", help="size of claims (default: small)")
     command.add_argument("--only", default="", metavar="C01,C02", help="of the claims, those with these ids")
     command.add_argument("--vary", action="append", default=[], metavar="FIELD=A,B", help="compare values; repeatable")
+    command.add_argument("--match", choices=tuple(budget.KEYS), help="size all variants to cost what the first costs")
     command.add_argument("--metric", help="what decides (default: test/accuracy, else test/loss)")
     options, overrides = split_overrides(command, argv)
     if bool(options.claims) == bool(options.config):
         raise UserError("give either --config=FILE.py or claim files, such as configs/claims/*.py (see --help)")
-    of_claims = {"--config.FIELD": overrides, "--vary": options.vary, "--metric": options.metric}
-    given = [flag for flag, value in of_claims.items() if value]
+    of_configs = {"--config.FIELD": overrides, "--vary": options.vary, "--metric": options.metric}
+    given = [flag for flag, value in (of_configs | {"--match": options.match}).items() if value]
     if options.claims and given:
         raise UserError(f"{', '.join(given)}: claims say themselves what is compared; leave it out.")
     if options.config and (options.only or options.scale != "small"):
@@ -64,11 +65,14 @@ def compare(argv: Sequence[str]) -> bool:
     workdir.at(options.workdir)  # Refuses what cannot be a folder, before anything is trained.
     mesh.initialize_distributed()
     costs = {label: _measured(label, config) for label, config in compared.items()}
+    matched = budget.match(compared, options.match) if options.match else {}
+    compared |= {label: one.config for label, one in matched.items()}
+    costs |= {label: lab.measure(one.config) for label, one in matched.items() if one.field}
     console = Console(markup=False, emoji=False, highlight=False, quiet=jax.process_index() > 0)
     progress = Progress(console, describe=lambda metrics: _described(metrics, options.metric))
     study = lab.Lab(options.workdir, progress=progress).train(compared, range(options.seeds))
     if jax.process_index() == 0:
-        _report(study, costs, options, argv, console)
+        _report(study, costs, budget.describe(matched, options.match), options, argv, console)
     return not study.failed
 
 
@@ -88,6 +92,7 @@ def _described(metrics: Mapping[str, float], asked: str | None) -> str:
 def _report(
     study: lab.Study,
     costs: Mapping[str, dict[str, int]],
+    matching: str,
     options: argparse.Namespace,
     argv: Sequence[str],
     console: Console,
@@ -102,7 +107,7 @@ def _report(
         costs,
         metric=metric,
         title=title,
-        about=about,
+        about=" ".join(filter(None, (about, matching))),
         command=shlex.join(["python", "-m", "train.compare", *argv]),
     )
     report.write(made, epath.Path(options.workdir))

@@ -70,6 +70,13 @@ def match(
     return {label: found[label] for label in names}
 
 
+def describe(matched: Mapping[str, Matched], by: str | None) -> str:
+    """What matching chose, in a sentence; empty if nothing was matched."""
+    reference = [label for label, one in matched.items() if one.field is None]
+    chosen = [f"{label} {one.field}={one.width} ({one.deviation:+.1%})" for label, one in matched.items() if one.field]
+    return f"Equal {by}, those of {reference[0]}: {', '.join(chosen)}." if chosen else ""
+
+
 def cost(config: ConfigDict, by: Budget) -> int:
     return lab.measure(config)[KEYS[by]]
 

@@ -68,6 +68,19 @@ def test_vary(monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path, conf
     assert "relu" in html and "tanh" in html and "Test loss" in html
 
 
+def test_match_sizes_variants_and_says_how(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path, config_file: str, trained: Any
+) -> None:
+    flags = [f"--config={config_file}:wide", "--seeds=1", f"--workdir={tmp_path}/w", "--match=parameters"]
+    assert run(monkeypatch, *flags, "--vary", "model.hidden_sizes=(64,),(64,64)") == 0
+    rows = [json.loads(line) for line in (tmp_path / "w" / "results.jsonl").read_text().splitlines()]
+    assert rows[0]["parameters"] == 4810 and rows[1]["parameters"] == pytest.approx(4810, rel=0.02)
+    sizes = rows[1]["config"]["model"]["hidden_sizes"]
+    assert sizes[0] == sizes[1] < 64
+    html = (tmp_path / "w" / "report.html").read_text()
+    assert f"Equal parameters, those of hidden_sizes=(64,): hidden_sizes=(64,64) model.hidden_sizes=({sizes[0]}" in html
+
+
 def test_a_failed_run_gives_3_and_a_report(
     monkeypatch: pytest.MonkeyPatch, capsys: Any, tmp_path: Path, config_file: str, trained: Any
 ) -> None:
