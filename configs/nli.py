@@ -7,7 +7,9 @@ START, first sentence, SEPARATOR, second sentence, END. Arguments: bert, which s
 configs/sst2.py says how); gpt, which starts from configs/gpt_text.py and, as GPT-1 does, reads the pair at its end;
 lstm (bidirectional, from scratch); bert_scratch and gpt_scratch. `bert:embedded` and the like generate sentences.
 
-Not measured yet; the most frequent class of the test split, NEUTRAL, is 56.7 %.
+Result, validation accuracy of seed 0 (one seed so far): lstm 59.6 %, in 3 min 28 s, on one of 2 CPU cores that other
+work shared, jax 0.10.2. Nothing was tuned; the most frequent class of the test split, NEUTRAL, is 56.7 %. The other
+choices are not measured yet.
 """
 
 from typing import Any

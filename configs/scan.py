@@ -7,7 +7,9 @@ verb that was seen alone. Arguments: a split, then the model: simple, length, ad
 simple_transformer, length_transformer, addprim_jump_transformer. With `:embedded`, as in simple:embedded, the same
 commands are generated from the published grammar, and training is short.
 
-Not measured yet.
+Result, exact matches on the test split, seed 0 (one seed so far): simple 97.7 %, in 13 min 18 s, on one of 2 CPU cores
+that other work shared, jax 0.10.2; 92.3 % in the quarter of the longest commands, 99 % and more in the others. 98 % is
+not reached; nothing was tuned. The other choices are not measured yet.
 """
 
 from typing import Any
