@@ -8,21 +8,24 @@ from typing import Any
 from train.errors import UserError, nearest
 
 PROJECT = Path(__file__).resolve().parent.parent
+# Name and folder of a kind of file, by the function that it defines.
+KINDS = {"get_config": ("config", "configs"), "run": ("claim", "configs/claims")}
 
 
 def at(path: str, *, needs: str) -> Any:
     """Imports the file of `path` (without its `:argument`), searched from here and then from the project's root.
 
     Raises:
-        UserError: there is no such file, it cannot be imported, or it does not define the function `needs`.
+        UserError: there is no such file, it cannot be imported, or it does not define `needs`, one of `KINDS`.
     """
     name = path.partition(":")[0]
     for candidate in (Path(name), PROJECT / name):
         if candidate.is_file():
             return _import(candidate.resolve(), needs)
-    files = sorted((PROJECT / "configs").rglob("[!_]*.py"))
+    kind, folder = KINDS[needs]
+    files = sorted((PROJECT / folder).glob("[!_]*.py"))
     known = [str(file.relative_to(PROJECT)) for file in files if file.name != "common.py"]
-    raise UserError(f"config file {name!r} does not exist; {nearest(name, known)}")
+    raise UserError(f"{kind} file {name!r} does not exist; {nearest(name, known)}")
 
 
 @functools.lru_cache(maxsize=128)
@@ -37,6 +40,5 @@ def _import(file: Path, needs: str) -> Any:
     except ImportError as error:
         raise UserError(f"{file}: {error}") from error
     if not hasattr(module, needs):
-        kind = "claim" if needs == "run" else "config"
-        raise UserError(f"{file} defines no {needs}(…): it is not a {kind} file.")
+        raise UserError(f"{file} defines no {needs}(…): it is not a {KINDS[needs][0]} file.")
     return module
