@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float
 
 from archs.layers.activation import ACTIVATIONS
 from archs.layers.fields import Dtype
+from archs.layers.orthogonal import orthogonal_matrices
 
 State = tuple[Float[Array, "B H"], ...]  # the last entry is the hidden state, which is the cell's output
 # The product of a state with the hidden kernel of some gates (a slice), plus the second bias if any.
@@ -157,9 +158,7 @@ CELLS: Mapping[str, type[Cell]] = {"simple": SimpleCell, "gru": GRUCell, "lstm":
 def orthogonal_gates(key: Array, shape: tuple[int, int, int], dtype: str) -> Float[Array, "H G H"]:
     """An orthogonal matrix for each gate: at the start, products over many steps neither grow nor vanish."""
     hidden_size, gates, _ = shape
-    q, r = jnp.linalg.qr(jax.random.normal(key, (gates, hidden_size, hidden_size)))
-    uniform = q * jnp.sign(jnp.diagonal(r, axis1=1, axis2=2))[:, None]  # over all rotations (Mezzadri, 2007)
-    return jnp.moveaxis(uniform, 0, 1).astype(dtype)
+    return jnp.moveaxis(orthogonal_matrices(key, gates, hidden_size), 0, 1).astype(dtype)
 
 
 class RecurrentLayer(nn.Module):

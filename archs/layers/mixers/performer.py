@@ -14,6 +14,7 @@ from jax import numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from archs.layers.fields import Dtype
+from archs.layers.orthogonal import orthogonal_matrices
 
 Kernel = Literal["softmax", "relu"]
 CHUNK = 128  # positions of one step of causal attention
@@ -32,7 +33,7 @@ def draw_projection(
     rows = jax.random.normal(lengths_key, (num_features, width), dtype)
     if not orthogonal:
         return rows
-    blocks = jax.random.orthogonal(directions_key, width, (-(-num_features // width),), dtype)
+    blocks = orthogonal_matrices(directions_key, -(-num_features // width), width, dtype)
     return blocks.reshape(-1, width)[:num_features] * jnp.linalg.norm(rows, axis=-1, keepdims=True)
 
 
