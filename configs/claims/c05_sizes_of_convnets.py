@@ -17,8 +17,8 @@ def run(lab):
     resnet = lab.architecture("resnet", {"image": (224, 224, 3)}, variant="50", num_classes=1000)
     inception = lab.architecture("inception", {"image": (299, 299, 3)}, num_classes=1000)
     headless = {
-        "ResNet-50": without(resnet, ("head/",)),
-        "Inception v3": without(inception, ("head/", "auxiliary")),
+        "ResNet-50": resnet.parameters - resnet.parameters_below("head/"),
+        "Inception v3": inception.parameters - inception.parameters_below("head/", "auxiliary_head/"),
     }
     whole = {"ResNet-50": resnet.parameters, "Inception v3": inception.parameters}
     said = {"ResNet-50": 23, "Inception v3": 21}
@@ -31,16 +31,3 @@ def run(lab):
     yield lab.equal("parameters of Inception v3", whole["Inception v3"], 27_161_264, "paper")
     rows = [[name, whole[name], headless[name], f"{said[name]}M"] for name in said]
     lab.table("Parameters", ("network", "whole", "without classifiers", "article"), rows)
-
-
-def without(subject, parts):
-    """Parameters outside the modules whose path begins with one of `parts`."""
-    kept = (shape for path, shape in subject.tree.items() if not path.startswith(parts))
-    return sum(product(shape) for shape in kept)
-
-
-def product(shape):
-    total = 1
-    for size in shape:
-        total *= size
-    return total

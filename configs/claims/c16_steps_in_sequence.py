@@ -7,8 +7,6 @@ At the full scale a forward and backward pass is timed at equal parameters, from
 network's time must grow with an exponent from 0.9 to 1.1, and attention must be the faster up to 512.
 """
 
-import bisect
-
 SECTION = "Recurrent Neural Networks"
 SENTENCE = "RNNs … are slow to train (due to sequential processing of each token)"
 VOCABULARY = 64
@@ -36,9 +34,7 @@ def run(lab):
 def timed(lab, lengths):
     """Checks the time of an LSTM and a Transformer with as many parameters."""
     target = attention(lab, lengths[0]).parameters
-    widths = range(8, 1024)
-    place = bisect.bisect(widths, target, key=lambda width: recurrent(lab, "lstm", lengths[0], width).parameters)
-    width = widths[place]
+    width = lab.nearest(lambda width: recurrent(lab, "lstm", lengths[0], width).parameters, target, 1024)
     size = recurrent(lab, "lstm", lengths[0], width).parameters
     yield lab.near("parameters of the LSTM, of the Transformer's", size / target, 1, 0.02)
     times = {

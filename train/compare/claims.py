@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from train import config as configs
 from train import modules, plugins
-from train.compare import budget, checks, fairness
+from train.compare import budget, checks, fairness, statistics
 from train.compare import subject as subjects
 from train.compare.checks import Check
 from train.compare.lab import Lab, Study
@@ -107,6 +107,7 @@ class ClaimLab:
     below = staticmethod(checks.below)
     holds = staticmethod(checks.holds)
     exceeds = staticmethod(checks.exceeds)
+    nearest = staticmethod(budget.nearest)
     architecture = staticmethod(subjects.architecture)
     layer = staticmethod(subjects.layer)
     part = staticmethod(subjects.part)
@@ -177,8 +178,7 @@ class ClaimLab:
     @staticmethod
     def differences(study: Study, metric: str, first: str, second: str) -> list[float]:
         """`first - second` of a metric, seed by seed."""
-        values = study.values(metric, first), study.values(metric, second)
-        return [values[0][seed] - values[1][seed] for seed in sorted(values[0].keys() & values[1].keys())]
+        return statistics.paired_differences(study.values(metric, first), study.values(metric, second))
 
 
 class RunsFailed(Exception):
