@@ -76,13 +76,8 @@ class Subject:
         return flops.trace(self._forward, self.abstract, self.spec)
 
     @property
-    def flops(self) -> int:
-        """Operations of the forward pass of one example, a multiply-add being two."""
-        return flops.count(self.jaxpr).total()
-
-    @property
     def matmul_flops(self) -> int:
-        """Those of matrix products and convolutions: twice the multiply-adds."""
+        """Operations of matrix products and convolutions for one example: twice the multiply-adds."""
         counts = flops.count(self.jaxpr)
         return sum(counts[name] for name in flops.PRODUCTS)
 
@@ -106,13 +101,6 @@ class Subject:
     def steps_in_sequence(self) -> int:
         """Trips of the loops that the forward pass makes one after another, nested loops multiplied; 0 without loop."""
         return _trips(self.jaxpr)
-
-    @functools.cached_property
-    def memory(self) -> int:
-        """Bytes that XLA plans for values in between, in a forward and backward pass of one example; compiles."""
-        value = jax.value_and_grad(lambda variables, inputs: _total(self._forward(variables, inputs)))
-        plan: Any = jax.jit(value).lower(self.abstract, self.spec).compile().memory_analysis()
-        return int(plan.temp_size_in_bytes)
 
     def variables(self, seed: int = 0) -> dict[str, Any]:
         """Fresh variables."""
