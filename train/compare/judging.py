@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 
+import jax
 from etils import epath
 from rich.console import Console
 from rich.text import Text
@@ -42,7 +43,8 @@ def judge(
         command: what makes this report again.
         console: where the lines go.
     """
-    console = console or Console(markup=False, emoji=False, highlight=False)
+    is_first = jax.process_index() == 0
+    console = console or Console(markup=False, emoji=False, highlight=False, quiet=not is_first)
     wanted = claims.load(paths, only)
     lab = Lab(workdir, progress=Progress(console))
     findings: list[Finding] = []
@@ -51,7 +53,8 @@ def judge(
         findings.append(claims.judge(claim, ClaimLab(lab, scale, range(seeds))))
         left = (time.monotonic() - begun) / len(findings) * (len(wanted) - len(findings))
         console.print(_line(findings, len(wanted), left), soft_wrap=True)
-    claims_report.write(findings, epath.Path(workdir), scale=scale, command=command)
+    if is_first:
+        claims_report.write(findings, epath.Path(workdir), scale=scale, command=command)
     console.print(claims_report.headline(findings), soft_wrap=True)
     console.print(f"report: {epath.Path(workdir) / 'report.html'}", soft_wrap=True)
     return all(finding.error is None for finding in findings)
