@@ -30,6 +30,7 @@ def collect(*, seed: int, matmul_precision: str) -> dict[str, Any]:
         "process_count": jax.process_count(),
         "backend_version": jax.extend.backend.get_backend().platform_version,
         "cpu": _cpu(),
+        "cpu_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "seed": seed,
         "matmul_precision": matmul_precision,
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -3,6 +3,7 @@
     python -m train.compare --config=configs/quickstart.py --seeds=3 --workdir=DIR
     python -m train.compare --config=configs/X.py --vary model.cell=lstm,gru --match=parameters --workdir=DIR
     python -m train.compare configs/claims/*.py --scale=small --workdir=DIR [--only=C22,C23] [--seeds=5]
+    python -m train.compare configs/claims/*.py --workdir=DIR --results=RESULTS.md
 
 Writes report.html, report.md, results.jsonl and more into DIR. The same command again trains only what is
 missing. Exit codes: 0 all runs finished, every claim got a verdict; 2 a mistake in the command; 3 some run
@@ -37,6 +38,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     command.add_argument("--seeds", type=int, metavar="N", help="train seeds 0 to N - 1 (default: 3, of claims 5)")
     command.add_argument("--scale", choices=("small", "full"), default="small", help="size of claims (default: small)")
     command.add_argument("--only", default="", metavar="C01,C02", help="of the claims, those with these ids")
+    command.add_argument("--results", metavar="FILE.md", help="also write the verdicts of all claims on one page")
     command.add_argument("--vary", action="append", default=[], metavar="FIELD=A,B", help="compare values; repeatable")
     command.add_argument("--match", choices=tuple(budget.KEYS), help="size all variants to cost what the first costs")
     command.add_argument("--metric", help="what decides (default: test/accuracy, else test/loss)")
@@ -47,8 +49,10 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     given = [flag for flag, value in (of_configs | {"--match": options.match}).items() if value]
     if options.claims and given:
         raise UserError(f"{', '.join(given)}: claims say themselves what is compared; leave it out.")
-    if options.config and (options.only or options.scale != "small"):
-        raise UserError("--only and --scale: they choose among claims; leave them out with --config.")
+    if options.config and (options.only or options.results or options.scale != "small"):
+        raise UserError("--only, --results and --scale: they are for claims; leave them out with --config.")
+    if options.results and options.only:
+        raise UserError("--results: the page is of all claims; leave out --only.")
     if options.seeds is None:
         options.seeds = 5 if options.claims else 3
     if options.seeds < 1:
@@ -136,6 +140,7 @@ def _judge(options: argparse.Namespace, argv: Sequence[str]) -> bool:
         only=[name for name in options.only.split(",") if name],
         seeds=options.seeds,
         command=shlex.join(["python", "-m", "train.compare", *argv]),
+        page=options.results,
     )
 
 

@@ -142,7 +142,7 @@ def write(findings: Sequence[Finding], workdir: epath.Path, *, scale: Scale, com
         "shown": shown,
         "headline": headline(findings),
         "facts": _facts(findings, scale),
-        "command": _as_typed(command),
+        "command": as_typed(command),
         "sections": list(dict.fromkeys(finding.claim.section for finding in findings)),
         "answers": [answer for answer in SIGNS if any(finding.answer == answer for finding in findings)],
         "signs": SIGNS,
@@ -159,7 +159,7 @@ def write(findings: Sequence[Finding], workdir: epath.Path, *, scale: Scale, com
 
 def command_of(identity: str, command: str) -> str:
     """The command that judges just one of the claims that `command` judges."""
-    return f"{_as_typed(command, leave_out='--only')} --only={identity}" if command else ""
+    return f"{as_typed(command, leave_out='--only')} --only={identity}" if command else ""
 
 
 def decisive_metric(study: Study) -> str:
@@ -171,7 +171,7 @@ def latex(text: str) -> str:
     return "".join(SPECIAL.get(character, character) for character in text)
 
 
-def _as_typed(command: str, leave_out: str = "") -> str:
+def as_typed(command: str, leave_out: str = "") -> str:
     """The command as a person types it: where it names all files of a folder, `folder/*.py`."""
     words = shlex.split(command)
     folders = {str(Path(word).parent) for word in words if _is_file(word)}

@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 from etils import epath
 from rich.console import Console
 from rich.text import Text
 
-from train.compare import claims, claims_report, numbers
+from train.compare import claims, claims_report, numbers, results
 from train.compare.claims import ClaimLab, Finding, Scale
 from train.compare.lab import Lab
 from train.compare.progress import Progress
@@ -30,6 +31,7 @@ def judge(
     only: Sequence[str] = (),
     seeds: int = 5,
     command: str = "",
+    page: str | None = None,
     console: Console | None = None,
 ) -> bool:
     """Judges claims, writes the report into `workdir`, and says whether every claim got a verdict.
@@ -41,6 +43,7 @@ def judge(
         only: ids of those to judge; empty is all.
         seeds: how many a trained claim uses.
         command: what makes this report again.
+        page: a file for the verdicts in short, as `results.publish` writes it.
         console: where the lines go.
     """
     is_first = jax.process_index() == 0
@@ -55,6 +58,8 @@ def judge(
         console.print(_line(findings, len(wanted), left), soft_wrap=True)
     if is_first:
         claims_report.write(findings, epath.Path(workdir), scale=scale, command=command)
+        if page:
+            results.publish(findings, Path(page), scale=scale, command=command)
     console.print(claims_report.headline(findings), soft_wrap=True)
     console.print(f"report: {epath.Path(workdir) / 'report.html'}", soft_wrap=True)
     return all(finding.error is None for finding in findings)

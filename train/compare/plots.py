@@ -166,6 +166,43 @@ def to_png(figure: "Figure") -> bytes:
     return _saved(figure, "png", dpi=200, facecolor="white", metadata={"Software": None})
 
 
+@_in_style
+def tiles(
+    rows: Mapping[str, Sequence[tuple[str, str]]], signs: Mapping[str, str], colours: Mapping[str, str]
+) -> "Figure":
+    """A row of tiles for each name, each with a text and the sign and colour of its kind; above, how many of each kind.
+
+    Args:
+        rows: by name, texts and kinds.
+        signs, colours: of the kinds, in the order of the line above.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    kinds = [kind for tiles in rows.values() for _, kind in tiles]
+    counted = [kind for kind in signs if kind in kinds]
+    widest = max(map(len, rows.values()))
+    figure = Figure(figsize=(4.4 + 0.72 * widest, 0.34 * (len(rows) + 2)))
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set(xlim=(0, widest), ylim=(len(rows) - 0.5, -2))
+    axes.grid(visible=False)
+    axes.spines["bottom"].set_visible(False)
+    axes.set_xticks([])
+    axes.set_yticks(range(len(rows)), list(rows))
+
+    def tile(x: float, y: float, text: str, kind: str) -> None:
+        box = {"boxstyle": "round,pad=0.25", "facecolor": f"{colours[kind]}26", "edgecolor": colours[kind]}
+        axes.text(x, y, f"{signs[kind]} {text}", ha="center", va="center", bbox=box, parse_math=False)
+
+    for place, kind in enumerate(counted):
+        tile((place + 0.5) / len(counted) * (widest + 5) - 5, -1.5, f"{kinds.count(kind)} {kind}", kind)
+    for row, tiles_of_row in enumerate(rows.values()):
+        for place, (text, kind) in enumerate(tiles_of_row):
+            tile(place + 0.5, row, text, kind)
+    return figure
+
+
 def to_svg(figure: "Figure") -> str:
     """As drawn, without a background."""
     return _saved(figure, "svg", transparent=True, metadata={"Date": None}).decode()

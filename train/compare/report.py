@@ -326,7 +326,8 @@ def origin(seen: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 def _device(provenance: Mapping[str, Any]) -> str:
     kind = provenance.get("device_kind", "unknown")
     name = f"{kind.upper()}, {provenance.get('cpu')}" if kind == "cpu" else kind
-    return f"{provenance.get('device_count', '?')} × {name}"
+    cores = f", {provenance['cpu_cores']} cores" if "cpu_cores" in provenance else ""
+    return f"{provenance.get('device_count', '?')} × {name}{cores}"
 
 
 def _commit(provenance: Mapping[str, Any]) -> str:
