@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from train.compare import claims
+from train.compare import claims, lab
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "coverage.md").read_text()
@@ -74,3 +74,16 @@ def test_a_claim_names_its_section_as_the_article_does_and_answers_a_bullet_of_i
 def test_the_readme_shows_a_claim_as_it_is():
     claim = (ROOT / "configs" / "claims" / "c04_weights_of_1000_units.py").read_text()
     assert f"```python\n{claim}```" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("identity", ["C05", "C06", "C30", "C35"])
+def test_the_readme_corrects_the_article_by_what_claims_measure(identity, tmp_path):
+    (file,) = (ROOT / "configs" / "claims").glob(f"{identity.lower()}_*.py")
+    (claim,) = claims.load([str(file)])
+    found = claims.judge(claim, claims.ClaimLab(lab.Lab(str(tmp_path))))
+    cells = [cell for table in found.tables for row in table.rows for cell in row]
+    evidence = " ".join([claim.about, *cells, *(check.measured for check in found.checks)])
+    errors = (ROOT / "README.md").read_text().partition("### Errors of the article")[2]
+    (row,) = re.findall(rf"(?m)^\| .+ \| (.+) \| {identity}\b.* \|$", errors)
+    numbers = re.findall(r"\d{2,3}(?:,\d{3})+", row)
+    assert numbers and [number for number in numbers if number not in evidence] == []
