@@ -20,6 +20,19 @@ def test_copy_memory_repeats_its_symbols_when_asked():
     np.testing.assert_array_equal(label[:, 17:], sequence[:, :10])
 
 
+def test_tokens_are_the_same_numbers_and_a_longer_split_has_the_symbols_of_the_test():
+    numbers = copy_memory.Source(blanks=4, eval_size=20)
+    source = dataclasses.replace(numbers, form="tokens", longer_blanks=9)
+    assert numbers.splits() == ("train", "validation", "test") and source.splits()[3:] == ("longer",)
+    assert numbers.vocab_sizes == {} and source.vocab_sizes == {"vocab_size": 10}
+    test, longer = source.split("test").arrays, source.split("longer").arrays
+    np.testing.assert_array_equal(test["tokens"], numbers.split("test").arrays["sequence"][..., 0])
+    np.testing.assert_array_equal(test["label"][:, -10:], longer["label"][:, -10:])
+    assert longer["tokens"].shape == longer["label"].shape == (20, 29)
+    with pytest.raises(UserError, match="config.data.source.longer_blanks: 0 is less than 1"):
+        copy_memory.Source(longer_blanks=0)
+
+
 @pytest.mark.parametrize("blanks", [1, 30])
 def test_chance_is_the_entropy_of_labels_without_memory(blanks):
     source = copy_memory.Source(blanks=blanks, train_size=20_000)

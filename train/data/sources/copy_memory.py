@@ -7,6 +7,7 @@ step, see `Source.chance_loss`.
 
 import dataclasses
 import math
+from typing import Literal
 
 import numpy as np
 
@@ -19,19 +20,23 @@ ALPHABET = 8  # Of symbols, which are 1 to 8; blank is 0, and 9 asks for an answ
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Gives `sequence` [blanks + 20, 1] and `label` [blanks + 20], one of 10 classes for every step.
+    """Gives `sequence` [blanks + 20, 1] or `tokens` [blanks + 20], and `label` [blanks + 20], one of 10 classes each.
 
     The sequence is 10 symbols, blanks - 1 blanks, and 11 times the number 9, all as plain numbers; the first 9 is the
     delimiter, and the answer is due in the 10 steps after it. The label is blank before.
 
     Attributes:
         blanks: T of the papers.
+        form: plain numbers, as in the papers, or the same numbers as tokens, which a model embeds.
+        longer_blanks: T of a further split, `longer`, to test beyond what was trained; None makes none.
         train_size: training examples; Bai et al. use 10,000.
         eval_size: examples in each of the other splits; Bai et al. use 1,000.
         seed: of the generator; another seed is another data set.
     """
 
     blanks: int = 200
+    form: Literal["numbers", "tokens"] = "numbers"
+    longer_blanks: int | None = None
     train_size: int = 10_000
     eval_size: int = 1_000
     seed: int = 0
@@ -40,21 +45,34 @@ class Source:
 
     def __post_init__(self) -> None:
         generated.check(self, blanks=1, train_size=1, eval_size=1, seed=0)
+        if self.longer_blanks is not None:
+            generated.check(self, longer_blanks=1)
 
     @property
     def chance_loss(self) -> float:
         """Mean cross-entropy of a step, in nats, of the best model without memory."""
         return SYMBOLS * math.log(ALPHABET) / (self.blanks + 2 * SYMBOLS)
 
+    @property
+    def vocab_sizes(self) -> dict[str, int]:
+        return {"vocab_size": self.num_classes} if self.form == "tokens" else {}
+
     def splits(self) -> tuple[str, ...]:
-        return generated.SPLITS
+        return generated.SPLITS if self.longer_blanks is None else (*generated.SPLITS, "longer")
 
     def split(self, name: str) -> InMemory:
         size = self.train_size if name == "train" else self.eval_size
-        symbols = generated.generator(self.seed, name).integers(1, ALPHABET + 1, size=(size, SYMBOLS))
-        sequence = np.zeros((size, self.blanks + 2 * SYMBOLS, 1), np.float32)
-        sequence[:, :SYMBOLS, 0] = symbols
-        sequence[:, -SYMBOLS - 1 :] = ALPHABET + 1
-        label = np.zeros(sequence.shape[:2], np.int32)
+        if name == "longer" and self.longer_blanks is not None:
+            return self._examples("test", size, self.longer_blanks)
+        return self._examples(name, size, self.blanks)
+
+    def _examples(self, symbols_of: str, size: int, blanks: int) -> InMemory:
+        symbols = generated.generator(self.seed, symbols_of).integers(1, ALPHABET + 1, size=(size, SYMBOLS))
+        tokens = np.zeros((size, blanks + 2 * SYMBOLS), np.int32)
+        tokens[:, :SYMBOLS] = symbols
+        tokens[:, -SYMBOLS - 1 :] = ALPHABET + 1
+        label = np.zeros_like(tokens)
         label[:, -SYMBOLS:] = symbols
-        return InMemory({"sequence": sequence, "label": label})
+        if self.form == "tokens":
+            return InMemory({"tokens": tokens, "label": label})
+        return InMemory({"sequence": tokens[..., None].astype(np.float32), "label": label})
