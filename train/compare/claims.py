@@ -134,6 +134,7 @@ class ClaimLab:
         match: budget.Budget | None = None,
         reference: str | None = None,
         widths: Mapping[str, str] | None = None,
+        may_diverge: bool = False,
     ) -> Study:
         """Trains every variant with every seed, once they are alike in all but what is compared.
 
@@ -143,9 +144,11 @@ class ClaimLab:
             axis: fields that are compared, such as `model.cell`; a section stands for all that is in it.
             match: makes the variants equal in parameters or FLOPs by their free widths.
             reference, widths: as in `budget.match`.
+            may_diverge: whether a run that diverges is an observation, `Run.diverged`, and not a run that is missing.
 
         Raises:
             Unfair: the variants differ in more than what is declared.
+            RunsFailed: a run is missing.
         """
         declared = list(axis)
         if match:
@@ -160,9 +163,10 @@ class ClaimLab:
         fairness.demand(variants, declared)
         study = self.lab.train(variants, self.seeds)
         self.studies[name] = study
-        if study.failed:
-            failed = ", ".join(f"{run.variant} seed {run.seed} ({run.error})" for run in study.failed)
-            raise RunsFailed(f"{len(study.failed)} of {len(study.runs)} runs failed: {failed}")
+        missing = [run for run in study.failed if not (may_diverge and run.diverged)]
+        if missing:
+            failed = ", ".join(f"{run.variant} seed {run.seed} ({run.error})" for run in missing)
+            raise RunsFailed(f"{len(missing)} of {len(study.runs)} runs failed: {failed}")
         return study
 
     @staticmethod

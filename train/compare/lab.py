@@ -22,6 +22,7 @@ from train.compare.progress import Progress
 from train.errors import Diverged, Stopped, UserError
 
 Train = Callable[..., Any]
+DIVERGED = "diverged"  # How the error of a run begins that did.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Run:
     @property
     def metrics(self) -> Mapping[str, float]:
         return self.result.metrics if self.result else {}
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it ended at a loss, gradient or update that is not finite."""
+        return self.result is None and (self.error or "").startswith(DIVERGED)
 
     def provenance(self) -> Mapping[str, Any]:
         """Commit, versions, device and settings that the run began with; empty if it never began."""
@@ -146,7 +152,7 @@ class Lab:
         except (UserError, Stopped):
             raise
         except Diverged as ending:
-            return f"diverged: {ending}"
+            return f"{DIVERGED}: {ending}"
         except Exception as crash:
             run.folder.mkdir(parents=True, exist_ok=True)
             trace.write_text(traceback.format_exc())

@@ -145,6 +145,18 @@ def test_a_failed_run_leaves_its_claim_without_verdict(judge: Any, plant: Any, f
     assert code == 0 and len(fake_train.calls) == 5 and found["C91"]["answer"] == "supported"
 
 
+def test_a_claim_may_count_runs_that_diverge(judge: Any, plant: Any, fake_train: Any) -> None:
+    allowed = TRAINED.replace('axis=["model.hidden_sizes"]', 'axis=["model.hidden_sizes"], may_diverge=True')
+    counts = allowed + '    yield lab.equal("diverged", sum(run.diverged for run in study.runs), 1)\n'
+    fake_train.failures = {2: Diverged("loss is nan at step 3")}
+    code, found = judge(plant("c91_counts", counts), "--seeds=3")
+    assert code == 0 and [check["measured"] for check in found["C91"]["checks"]][1:] == ["1"]
+    assert [run["seed"] for run in found["C91"]["runs"] if run["error"]] == [0]
+    fake_train.failures = {len(fake_train.calls) + 1: ValueError("out of memory")}
+    code, found = judge(plant("c91_counts", counts), "--seeds=3")
+    assert code == 3 and found["C91"]["error"].startswith("1 of 6 runs failed: wide seed 0 (ValueError: out of memory")
+
+
 def test_a_signal_ends_the_whole(judge: Any, plant: Any, fake_train: Any) -> None:
     fake_train.failures = {2: Stopped("saved at step 3")}
     code, found = judge(plant("c91_true"), plant("c96_counts", COUNTED), "--seeds=2")
