@@ -24,7 +24,7 @@ from rich.console import Console
 
 from train import mesh, modules, workdir
 from train.commands import Parser, split_overrides
-from train.compare import budget, judging, lab, numbers, report, variants
+from train.compare import budget, judging, lab, report, variants
 from train.compare.progress import Progress
 from train.errors import DIVERGED, UserError, nearest, run_command
 
@@ -73,7 +73,7 @@ def compare(argv: Sequence[str]) -> bool:
     compared |= {label: one.config for label, one in matched.items()}
     costs |= {label: lab.measure(one.config) for label, one in matched.items() if one.field}
     console = Console(markup=False, emoji=False, highlight=False, quiet=jax.process_index() > 0)
-    progress = Progress(console, describe=lambda metrics: _described(metrics, options.metric))
+    progress = Progress(console, describe=lambda metrics: lab.described(metrics, options.metric))
     study = lab.Lab(options.workdir, progress=progress).train(compared, range(options.seeds))
     if jax.process_index() == 0:
         _report(study, costs, budget.describe(matched, options.match), options, argv, console)
@@ -86,11 +86,6 @@ def _measured(label: str, config: ConfigDict) -> dict[str, int]:
         return lab.measure(config)
     except UserError as error:
         raise UserError(f"variant {label!r}: {error}") from error
-
-
-def _described(metrics: Mapping[str, float], asked: str | None) -> str:
-    name = lab.primary_metric(metrics, asked)
-    return f"{numbers.metric_name(name)} {numbers.show_value(name, metrics[name]):>8}" if name in metrics else ""
 
 
 def _report(

@@ -40,6 +40,7 @@ class Claim:
         sentence: the article's words.
         run: the experiment.
         path: of the file.
+        trains: whether it trains anything, which takes longer.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Claim:
     sentence: str
     run: Callable[["ClaimLab"], Iterator[Check]]
     path: str
+    trains: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,4 +241,5 @@ def _claim(path: str) -> Claim:
     given = {"docstring": title, "SECTION": getattr(module, "SECTION", ""), "SENTENCE": getattr(module, "SENTENCE", "")}
     if missing := [what for what, text in given.items() if not text]:
         raise UserError(f"{path}: a claim needs {', '.join(missing)}; configs/claims shows how.")
-    return Claim(name, title.rstrip("."), about.strip(), given["SECTION"], given["SENTENCE"], module.run, path)
+    trains = "lab.train(" in inspect.getsource(module)
+    return Claim(name, title.rstrip("."), about.strip(), given["SECTION"], given["SENTENCE"], module.run, path, trains)

@@ -1,6 +1,5 @@
 """Many claims by one command: a line for each as it is judged, then the report."""
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from train.compare import claims, claims_report, numbers, results
-from train.compare.claims import ClaimLab, Finding, Scale
-from train.compare.lab import Lab
+from train.compare.claims import Claim, ClaimLab, Finding, Scale
+from train.compare.lab import Lab, described
 from train.compare.progress import Progress
 
 COLOURS = {
@@ -49,13 +48,13 @@ def judge(
     is_first = jax.process_index() == 0
     console = console or Console(markup=False, emoji=False, highlight=False, quiet=not is_first)
     wanted = claims.load(paths, only)
-    lab = Lab(workdir, progress=Progress(console))
+    progress = Progress(console, describe=described)
+    lab = Lab(workdir, progress=progress)
     findings: list[Finding] = []
-    begun = time.monotonic()
-    for claim in wanted:
+    for place, claim in enumerate(wanted, start=1):
+        progress.title, progress.after = claim.id, expected(findings, wanted[place:])
         findings.append(claims.judge(claim, ClaimLab(lab, scale, range(seeds))))
-        left = (time.monotonic() - begun) / len(findings) * (len(wanted) - len(findings))
-        console.print(_line(findings, len(wanted), left), soft_wrap=True)
+        console.print(_line(findings, len(wanted), expected(findings, wanted[place:])), soft_wrap=True)
     if is_first:
         claims_report.write(findings, epath.Path(workdir), scale=scale, command=command)
         if page:
@@ -65,10 +64,22 @@ def judge(
     return all(finding.error is None for finding in findings)
 
 
-def _line(findings: Sequence[Finding], count: int, left: float) -> Text:
+def expected(findings: Sequence[Finding], waiting: Sequence[Claim]) -> float | None:
+    """Seconds that the waiting claims will take, those that train and those that count as others of their kind did.
+
+    None while nobody can know: no claim has been judged, or none that trains and there are some.
+    """
+    seconds = {trains: [one.seconds for one in findings if one.claim.trains == trains] for trains in (False, True)}
+    means = {trains: sum(of_kind) / len(of_kind) for trains, of_kind in seconds.items() if of_kind}
+    if any(claim.trains and True not in means for claim in waiting) or (waiting and not means):
+        return None
+    return sum(means.get(claim.trains, 0.0) for claim in waiting)
+
+
+def _line(findings: Sequence[Finding], count: int, left: float | None) -> Text:
     finding = findings[-1]
     done = f"{len(findings):>{len(str(count))}}/{count}  {finding.claim.id}  "
-    then = f", {numbers.show_duration(left)} left" if len(findings) < count else ""
+    then = f", {numbers.show_duration(left)} left" if left else ""
     return (
         Text(done)
         .append(f"{finding.answer:<12}", style=COLOURS[finding.answer])

@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from train import config as configs
 from train import experiment, flops, loop, step, writers
+from train.compare import numbers
 from train.compare.progress import Progress
 from train.errors import Diverged, Stopped, UserError
 
@@ -180,3 +181,10 @@ def primary_metric(names: Collection[str], asked: str | None = None) -> str:
     """The metric that decides: the one asked for, else test accuracy where there is one, else test loss."""
     only_loss = "test/loss" in names and "test/accuracy" not in names
     return asked or ("test/loss" if only_loss else "test/accuracy")
+
+
+def described(metrics: Mapping[str, float], asked: str | None = None) -> str:
+    """Of a run's metrics the one that decides, in words; the first where that is not among them."""
+    name = primary_metric(metrics, asked)
+    name = name if name in metrics else next(iter(metrics), "")
+    return f"{numbers.metric_name(name)} {numbers.show_value(name, metrics[name]):>8}" if name else ""

@@ -22,6 +22,8 @@ class Progress:
         console: where the lines go.
         quiet: say nothing.
         describe: what to say of the metrics of a finished run.
+        title: what the runs are for, before each line; may be empty.
+        after: seconds that are expected to pass after these runs, in a larger whole; None is none, or nobody knows.
     """
 
     def __init__(
@@ -34,6 +36,8 @@ class Progress:
     ):
         self.console = console or Console(quiet=quiet, highlight=False)
         self.describe = describe
+        self.title = ""
+        self.after: float | None = None
         self.clock = clock
         self.time_left = TimeLeft([])
         self.count = self.done = 0
@@ -85,8 +89,8 @@ class Progress:
         self.bar.update(
             self.task,
             completed=(self.done + fraction) / self.count,
-            description=f"{self.done + 1}/{self.count}  {self.run.variant}, seed {self.run.seed}",
-            left=f"{show_duration(left)} left" if left else "",
+            description=f"{self._titled()}{self.done + 1}/{self.count}  {self.run.variant}, seed {self.run.seed}",
+            left=self._left(left),
         )
 
     def ended(self, run: "Run") -> None:
@@ -95,14 +99,23 @@ class Progress:
         if run.result is None:
             self._line(run, Text(f"failed after {seconds}: {run.error}", style="red"))
             return
-        left = self.time_left.seconds()
-        then = f"  {show_duration(left)} left" if left else ""
-        self._line(run, Text(f"{self.describe(run.metrics)}  {seconds:>10}{then}"))
+        then = self._left(self.time_left.seconds())
+        self._line(run, Text(f"{self.describe(run.metrics)}  {seconds:>10}  {then}".rstrip()))
+
+    def _titled(self) -> str:
+        return f"{self.title}  " if self.title else ""
+
+    def _left(self, seconds: float | None) -> str:
+        """The time that is left of these runs, and of the whole that they belong to."""
+        if not seconds:
+            return ""
+        whole = f", {show_duration(seconds + self.after)} of all" if self.after else ""
+        return f"{show_duration(seconds)} left{whole}"
 
     def _line(self, run: "Run", text: Text) -> None:
         self.done += 1
         counter = f"{self.done:>{len(str(self.count))}}/{self.count}"
-        who = Text(f"{counter}  {run.variant:<{self.width}}  seed {run.seed}  ")
+        who = Text(f"{self._titled()}{counter}  {run.variant:<{self.width}}  seed {run.seed}  ")
         self.console.print(who.append(text), soft_wrap=True)
 
 

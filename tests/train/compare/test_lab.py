@@ -1,6 +1,7 @@
 """The laboratory trains each run once, survives failures, and knows how long the rest takes."""
 
 import io
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -115,6 +116,19 @@ def test_progress_has_one_line_per_run(tmp_path: Path, config_file: str, fake_tr
     assert "3/4  narrow  seed 1  0.918" in lines and " s left" in lines
     assert "4/4  wide    seed 1  failed after" in lines and "loss is nan [at step 3]" in lines
     assert ("━" in lines) == terminal
+
+
+def test_progress_of_a_larger_whole_says_what_it_is_for_and_what_follows(
+    tmp_path: Path, config_file: str, fake_train: Any
+) -> None:
+    said = io.StringIO()
+    ticks = iter(range(1000))
+    progress = Progress(Console(file=said, width=200), describe=lambda metrics: "", clock=lambda: 10.0 * next(ticks))
+    progress.title, progress.after = "C22", 600.0
+    lab.Lab(str(tmp_path), train_run=fake_train, progress=progress).train(variants.load(config_file), range(2))
+    first, *_, last = said.getvalue().splitlines()
+    left = re.fullmatch(r"C22  1/4  narrow  seed 0 .* left, 1\d min \d\d s of all", first)
+    assert left and last.startswith("C22  4/4  wide ") and "left" not in last
 
 
 def test_time_left_learns_from_each_variant() -> None:
