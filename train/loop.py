@@ -4,11 +4,12 @@ It reads metrics one interval late, so that the device never waits for the host,
 saved before all metrics that led to it were read as finite.
 """
 
+import contextlib
 import dataclasses
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -70,20 +71,34 @@ def train(
         Stopped: SIGTERM or SIGINT; the state is saved.
     """
     folder = workdirs.at(workdir)
+    if profile is not None and profile[1] > config.steps:
+        raise UserError(f"--profile: {profile[0]}:{profile[1]} ends after the last of {config.steps} steps.")
+    training = prepare(config, folder, writer, profile)
+    if (result := finished(folder, config)) is not None:
+        return result
+    training.describe()
+    with training.settings():
+        return training.run()
+
+
+def prepare(
+    config: ConfigDict,
+    folder: epath.Path,
+    writer: writers.Writer | None = None,
+    profile: tuple[int, int] | None = None,
+) -> "Training":
+    """Builds a run and checks all that can be checked before anything is written.
+
+    Raises:
+        UserError: the config is wrong, or `folder` holds a run with another one.
+    """
     experiment = build(config, saved_tokenizer(folder))
     mesh = experiment.mesh_shape.build()
     meshes.check_batch_size(mesh, experiment.data.batch_size, experiment.recipe.optimizer.accumulate_steps)
     writers.check(experiment.run.writers)
-    if profile is not None and profile[1] > config.steps:
-        raise UserError(f"--profile: {profile[0]}:{profile[1]} ends after the last of {config.steps} steps.")
     workdirs.check_shared(folder)
     _refuse_other_run(folder, config)
-    if (result := finished(folder, config)) is not None:
-        return result
-    _check_start(folder, experiment)
-    _describe_run(folder, experiment)
-    with jax.set_mesh(mesh), jax.default_matmul_precision(experiment.run.matmul_precision):
-        return _Training(experiment, mesh, folder, writer, profile).run()
+    return Training(experiment, mesh, folder, writer, profile)
 
 
 def finished(folder: epath.Path, config: ConfigDict) -> Result | None:
@@ -100,8 +115,12 @@ def _read_result(folder: epath.Path) -> Result | None:
         return None
 
 
-class _Training:
-    """One run from its start, or from its last checkpoint, to its end."""
+class Training:
+    """One run from its start, or from its last checkpoint, to its end.
+
+    `train` does it all; whoever trains several runs at once (`train.compare.population`) does what `run` does, for
+    each of them, with updates of its own.
+    """
 
     def __init__(
         self,
@@ -122,19 +141,38 @@ class _Training:
         self.compiled: CompiledSteps = compile_steps(experiment.recipe, mesh, experiment.spec)
         self.evaluations: dict[str, float] = {}
 
+    def describe(self) -> None:
+        """Writes what the run is into its folder, unless its weights do not fit."""
+        _check_start(self.folder, self.experiment)
+        _describe_run(self.folder, self.experiment)
+
+    @contextlib.contextmanager
+    def settings(self) -> Iterator[None]:
+        """Within it, arrays are on the run's mesh and products in its precision."""
+        with jax.set_mesh(self.mesh), jax.default_matmul_precision(self.experiment.run.matmul_precision):
+            yield
+
     def run(self) -> Result:
-        options = self.experiment.checkpoint
-        with Signals() as self.signals, Checkpoints(self.folder, options, self.config) as self.checkpoints:
+        with Signals() as signals, self.opened() as state, Profile(self.folder, self.profile) as profiler:
+            self._advance(state, signals, profiler)
+        return self.finish()
+
+    @contextlib.contextmanager
+    def opened(self, together: int = 1) -> Iterator[TrainState]:
+        """The state that the run goes on from; within it, the log and the checkpoints are open.
+
+        Args:
+            together: runs that are trained at the same time, which share the clock.
+        """
+        with Checkpoints(self.folder, self.experiment.checkpoint, self.config) as self.checkpoints:
             state = self.checkpoints.restore(self.compiled.abstract_state)
             if state is None:
                 state = self._start()
             done = int(state.step)
             self._recall_evaluations(done)
             with writers.Writers(self._writers(done)) as self.writer:
-                self.meter = Meter(self.experiment, self.writer, self.checkpoints)
-                with Profile(self.folder, self.profile) as self.profiler:
-                    self._advance(state, done)
-        return self._finish()
+                self.meter = Meter(self.experiment, self.writer, self.checkpoints, together)
+                yield state
 
     def _start(self) -> TrainState:
         """The state before the first update."""
@@ -159,20 +197,27 @@ class _Training:
             if row["step"] <= done:
                 self.evaluations |= {key: value for key, value in row.items() if _is_evaluation(key)}
 
-    def _advance(self, state: TrainState, done: int) -> None:
-        """All updates from `done` on; where none are left, what evaluators added since then would have measured."""
+    def batches(self) -> TrainingBatches:
+        """What this process reads of the batches of all updates."""
+        rows = meshes.local_rows(self.mesh, self.experiment.data.batch_size)
+        return TrainingBatches(self.experiment.data, self.experiment.view, self.experiment.run.seed, self.steps, rows)
+
+    def _advance(self, state: TrainState, signals: Signals, profiler: Profile) -> None:
+        """All updates that are left; where none are, what evaluators added since then would have measured."""
+        done = int(state.step)
         if done == self.steps and (added := self._unmeasured()):
             self._evaluate(added, state, done)
-        rows = meshes.local_rows(self.mesh, self.experiment.data.batch_size)
-        seed = self.experiment.run.seed
-        batches = TrainingBatches(self.experiment.data, self.experiment.view, seed, self.steps, rows)
-        for batch in on_devices(batches, self.mesh, start=done):
-            self.profiler.before(done)
+        for batch in on_devices(self.batches(), self.mesh, start=done):
+            profiler.before(done)
             state, metrics = self.compiled.train(state, batch)
             done += 1
             self.meter.add(done, metrics)
-            self.profiler.after(done, metrics)
-            self._between_steps(state, done)
+            profiler.after(done, metrics)
+            stop = signals.stop_after(done)
+            if stop or self.is_due(done):
+                self.pause(state, done, stop)
+            if stop and done < self.steps:
+                raise self.stopped(done)
 
     def _unmeasured(self) -> dict[str, Any]:
         """Evaluators whose numbers the log does not hold."""
@@ -183,22 +228,27 @@ class _Training:
             if not {f"{evaluator.split}/{number}" for number in evaluator.reports(self.experiment)} <= found
         }
 
-    def _between_steps(self, state: TrainState, done: int) -> None:
-        """What is due after an update: evaluations, a checkpoint, an end by signal."""
-        due = {name: e for name, e in self.experiment.evaluators.items() if evaluators.due(e, done, self.steps)}
-        stop = self.signals.stop_after(done)
-        save = self.experiment.checkpoint.due(done, self.steps) or stop
-        if not (due or save):
-            return
+    def is_due(self, done: int) -> bool:
+        """Whether something is evaluated or saved after so many updates."""
+        return bool(self._due(done)) or self.experiment.checkpoint.due(done, self.steps)
+
+    def _due(self, done: int) -> dict[str, Any]:
+        return {name: e for name, e in self.experiment.evaluators.items() if evaluators.due(e, done, self.steps)}
+
+    def pause(self, state: TrainState, done: int, stop: bool) -> None:
+        """What is due after an update: evaluations and a checkpoint; that also if a signal ends the run."""
         self.meter.flush()
+        due = self._due(done)
         measured = self._evaluate(due, state, done) if due else {}
-        if save:
+        if stop or self.experiment.checkpoint.due(done, self.steps):
             self.writer.flush()
             self.checkpoints.save(done, state, measured)
-        if stop and done < self.steps:
-            self.checkpoints.wait()
-            raise Stopped(f"saved at step {done} in {self.folder}; resume with the same command")
         self.meter.resume()
+
+    def stopped(self, done: int) -> Stopped:
+        """Waits until the state is saved; then a signal may end the run."""
+        self.checkpoints.wait()
+        return Stopped(f"saved at step {done} in {self.folder}; resume with the same command")
 
     def _evaluate(self, due: Mapping[str, Any], state: TrainState, done: int) -> dict[str, float]:
         evaluation = evaluators.Evaluation(self.experiment, self.mesh, self.compiled.evaluate, state, self.folder)
@@ -211,14 +261,15 @@ class _Training:
         self.writer.write({"step": done, **numbers})
         return numbers
 
-    def _finish(self) -> Result:
+    def finish(self, together: int = 1) -> Result:
+        """Writes the result; of runs that were trained together, each has its share of the time."""
         before = _read_result(self.folder)  # Of the same updates, when only an evaluation was to be added.
         result = Result(
             digest=configs.digest(self.experiment.config),
             step=self.steps,
             metrics=self.evaluations,
             step_time=self.meter.mean_step_time or (before.step_time if before else None),
-            wall_time=time.monotonic() - self.started,
+            wall_time=(time.monotonic() - self.started) / together,
         )
         if jax.process_index() == 0:
             workdirs.write_json(self.folder / "result.json", dataclasses.asdict(result))

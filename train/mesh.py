@@ -10,6 +10,7 @@ import importlib.util
 import math
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,19 @@ def initialize_distributed() -> None:
 def _is_tpu_vm() -> bool:
     has_library = importlib.util.find_spec("libtpu") is not None
     return has_library and (Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists())
+
+
+def members_sharding(size: int) -> NamedSharding:
+    """How arrays with a leading dimension for runs that are trained together lie, on all devices that divide it."""
+    devices = max(count for count in range(1, jax.device_count() + 1) if size % count == 0)
+    return NamedSharding(Mesh(np.asarray(jax.devices()[:devices]), ("members",)), PartitionSpec("members"))
+
+
+def map_members(function: Callable[..., Any], sharding: NamedSharding) -> Callable[..., Any]:
+    """The function of one run as one of all of them: mapped on each device, and over devices."""
+    spec = sharding.spec
+    # What a layer loops over begins with constants, which do not say that they vary between devices.
+    return jax.shard_map(jax.vmap(function), mesh=sharding.mesh, in_specs=spec, out_specs=spec, check_vma=False)
 
 
 def batch_sharding(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:

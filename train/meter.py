@@ -20,11 +20,15 @@ Interval = tuple[int, list[Metrics], float | None]  # The last update, metrics o
 
 
 class Meter:
-    """Collects the metrics of updates and reports their means."""
+    """Collects the metrics of updates and reports their means.
 
-    def __init__(self, experiment: Experiment, writer: Writers, checkpoints: Checkpoints):
+    Runs that are trained `together` share the clock: each is said to take its share of the time.
+    """
+
+    def __init__(self, experiment: Experiment, writer: Writers, checkpoints: Checkpoints, together: int = 1):
         self._every = experiment.run.log_every
         self._batch_size = experiment.data.batch_size
+        self._together = together
         self._writer = writer
         self._checkpoints = checkpoints
         self._done = 0
@@ -72,7 +76,7 @@ class Meter:
     def _close(self) -> Interval:
         """Ends the current interval and stamps it."""
         now = time.monotonic()
-        steps, seconds = len(self._current) - self._untimed, now - self._mark
+        steps, seconds = len(self._current) - self._untimed, (now - self._mark) / self._together
         interval = (self._done, self._current, seconds / steps if steps else None)
         if steps:
             self._timed_steps += steps

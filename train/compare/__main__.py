@@ -16,6 +16,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 import jax
 from etils import epath
@@ -41,6 +42,12 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     command.add_argument("--results", metavar="FILE.md", help="also write the verdicts of all claims on one page")
     command.add_argument("--vary", action="append", default=[], metavar="FIELD=A,B", help="compare values; repeatable")
     command.add_argument("--match", choices=tuple(budget.KEYS), help="size all variants to cost what the first costs")
+    command.add_argument(
+        "--together",
+        choices=get_args(lab.Together),
+        default="auto",
+        help="train seeds as a population (default: where it is faster)",
+    )
     command.add_argument("--metric", help="what decides (default: test/accuracy, else test/loss)")
     options, overrides = split_overrides(command, argv)
     if bool(options.claims) == bool(options.config):
@@ -74,7 +81,7 @@ def compare(argv: Sequence[str]) -> bool:
     costs |= {label: lab.measure(one.config) for label, one in matched.items() if one.field}
     console = Console(markup=False, emoji=False, highlight=False, quiet=jax.process_index() > 0)
     progress = Progress(console, describe=lambda metrics: lab.described(metrics, options.metric))
-    study = lab.Lab(options.workdir, progress=progress).train(compared, range(options.seeds))
+    study = lab.Lab(options.workdir, progress=progress, together=options.together).train(compared, range(options.seeds))
     if jax.process_index() == 0:
         _report(study, costs, budget.describe(matched, options.match), options, argv, console)
     return not study.failed
@@ -136,6 +143,7 @@ def _judge(options: argparse.Namespace, argv: Sequence[str]) -> bool:
         seeds=options.seeds,
         command=shlex.join(["python", "-m", "train.compare", *argv]),
         page=options.results,
+        together=options.together,
     )
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from train.compare import claims, claims_report, numbers, results
 from train.compare.claims import Claim, ClaimLab, Finding, Scale
-from train.compare.lab import Lab, described
+from train.compare.lab import Lab, Together, described
 from train.compare.progress import Progress
 
 COLOURS = {
@@ -31,6 +31,7 @@ def judge(
     seeds: int = 5,
     command: str = "",
     page: str | None = None,
+    together: Together = "auto",
     console: Console | None = None,
 ) -> bool:
     """Judges claims, writes the report into `workdir`, and says whether every claim got a verdict.
@@ -43,13 +44,14 @@ def judge(
         seeds: how many a trained claim uses.
         command: what makes this report again.
         page: a file for the verdicts in short, as `results.publish` writes it.
+        together: as in `Lab`.
         console: where the lines go.
     """
     is_first = jax.process_index() == 0
     console = console or Console(markup=False, emoji=False, highlight=False, quiet=not is_first)
     wanted = claims.load(paths, only)
     progress = Progress(console, describe=described)
-    lab = Lab(workdir, progress=progress)
+    lab = Lab(workdir, progress=progress, together=together)
     findings: list[Finding] = []
     for place, claim in enumerate(wanted, start=1):
         progress.title, progress.after = claim.id, expected(findings, wanted[place:])

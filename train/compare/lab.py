@@ -9,7 +9,7 @@ import dataclasses
 import json
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -18,11 +18,12 @@ from ml_collections import ConfigDict
 
 from train import config as configs
 from train import experiment, flops, loop, step, writers
-from train.compare import numbers
+from train.compare import numbers, population
 from train.compare.progress import Progress
 from train.errors import Diverged, Stopped, UserError
 
 Train = Callable[..., Any]
+Together = Literal["auto", "always", "never"]
 DIVERGED = "diverged"  # How the error of a run begins that did.
 
 
@@ -110,10 +111,20 @@ class Lab:
         workdir: a local folder or a `gs://` path.
         train_run: trains one run, `(config, workdir, *, writer)`; `train.loop.train` unless given.
         progress: hears of every run, and shows it.
+        together: whether seeds of a variant are trained as a `population`: "auto" asks a short measurement on
+            accelerators, and never does on CPU, where it seldom pays for compiling the update twice.
     """
 
-    def __init__(self, workdir: str, *, train_run: Train | None = None, progress: Progress | None = None):
+    def __init__(
+        self,
+        workdir: str,
+        *,
+        train_run: Train | None = None,
+        progress: Progress | None = None,
+        together: Together = "auto",
+    ):
         self.workdir = epath.Path(workdir)
+        self.together = together
         self.train_run = train_run or loop.train
         self.progress = progress or Progress(quiet=True)
 
@@ -125,6 +136,8 @@ class Lab:
         """
         runs = [self.run(label, config, seed) for seed in seeds for label, config in variants.items()]
         with self.progress.over(runs):
+            if self._may_train_together():
+                runs = [run for label in variants for run in self._train_together(label, runs)]
             runs = [self._train_once(run) for run in runs]
         return Study(tuple(sorted(runs, key=lambda run: (list(variants).index(run.variant), run.seed))))
 
@@ -134,22 +147,57 @@ class Lab:
         folder = self.workdir / "runs" / configs.digest(seeded)
         return Run(label, seed, seeded, folder, loop.finished(folder, seeded))
 
+    def _may_train_together(self) -> bool:
+        return self.together == "always" or (self.together == "auto" and jax.default_backend() != "cpu")
+
+    def _train_together(self, label: str, runs: Sequence[Run]) -> list[Run]:
+        """The runs of one variant; those that have not begun were trained as one population, if that is faster."""
+        own = [run for run in runs if run.variant == label]
+        new = [run for run in own if not (run.folder / "provenance.json").exists()]
+        if len(new) < 2 or not self._pays(new):
+            return own
+        with self.progress.training(*new) as writer:
+            errors = self._attempt_together(new, writer)
+        trained = {run.seed: self._ended(run, error) for run, error in zip(new, errors, strict=True)}
+        return [trained.get(run.seed, run) for run in own]
+
+    def _pays(self, runs: Sequence[Run]) -> bool:
+        built = experiment.build(runs[0].config)
+        if not population.can_be_trained(built):
+            return False
+        return self.together == "always" or population.gain(built, len(runs)) > 1
+
     def _train_once(self, run: Run) -> Run:
+        if run.error:
+            return run
         if run.result:
             self.progress.found(run)
             return run
         with self.progress.training(run) as writer:
-            error = self._attempt(run, writer)
+            error = self._attempt(run, lambda: self.train_run(run.config, run.folder, writer=writer))
+        return self._ended(run, error)
+
+    def _ended(self, run: Run, error: str | None) -> Run:
         run = dataclasses.replace(run, result=loop.finished(run.folder, run.config), error=error)
         self.progress.ended(run)
         return run
 
-    def _attempt(self, run: Run, writer: Any) -> str | None:
+    def _attempt_together(self, runs: Sequence[Run], writer: Any) -> list[str | None]:
+        """Trains a population and returns what went wrong with each; what is no fault of one run is that of all."""
+        found: list[str | None] = []
+
+        def train() -> None:
+            found.extend(population.train([run.config for run in runs], [run.folder for run in runs], writer=writer))
+
+        error = self._attempt(runs[0], train)
+        return found or [error] * len(runs)
+
+    def _attempt(self, run: Run, train: Callable[[], Any]) -> str | None:
         """Trains a run and returns what went wrong: that stays with the run, and the others go on."""
         trace = run.folder / "error.txt"
         trace.unlink(missing_ok=True)
         try:
-            self.train_run(run.config, run.folder, writer=writer)
+            train()
         except (UserError, Stopped):
             raise
         except Diverged as ending:

@@ -41,6 +41,7 @@ class Progress:
         self.clock = clock
         self.time_left = TimeLeft([])
         self.count = self.done = 0
+        self.together = 1  # Runs that are trained at this time; each is said to take its share.
         self.first: tuple[int, float] | None = None  # Step and time of the first row, compilation being over.
         self.width = 0
         self.bar = rich.progress.Progress(
@@ -68,19 +69,22 @@ class Progress:
         self._line(run, Text(f"{self.describe(run.metrics)}  found, trained before"))
 
     @contextlib.contextmanager
-    def training(self, run: "Run") -> Iterator["Follow"]:
-        """Follows one run by the writer that it yields."""
+    def training(self, run: "Run", *others: "Run") -> Iterator["Follow"]:
+        """Follows a run, and others that are trained together with it, by the writer that it yields."""
         self.run, self.begun, self.first = run, self.clock(), None
+        self.together = 1 + len(others)
         self._show(0)
         yield Follow(self.follow)
-        self.time_left.ended(run, self.clock() - self.begun)
+        for each in (run, *others):
+            self.time_left.ended(each, (self.clock() - self.begun) / self.together)
 
     def follow(self, step: int) -> None:
         """Hears that the run being trained has got to a step; its pace counts from the first one heard of."""
         now = self.clock()
         first_step, first_time = self.first = self.first or (step, now)
         if step > first_step:
-            self.time_left.expect(self.run, (now - first_time) / (step - first_step) * self.run.config.steps)
+            pace = (now - first_time) / (step - first_step) / self.together
+            self.time_left.expect(self.run, pace * self.run.config.steps)
         self._show(step)
 
     def _show(self, step: int) -> None:
@@ -95,7 +99,7 @@ class Progress:
 
     def ended(self, run: "Run") -> None:
         """A run that finished or failed just now."""
-        seconds = show_duration(self.clock() - self.begun)
+        seconds = show_duration((self.clock() - self.begun) / self.together)
         if run.result is None:
             self._line(run, Text(f"failed after {seconds}: {run.error}", style="red"))
             return

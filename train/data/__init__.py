@@ -376,6 +376,16 @@ def on_devices(
     batches: TrainingBatches | EvaluationBatches, mesh: jax.sharding.Mesh, start: int = 0
 ) -> Iterator[dict[str, jax.Array]]:
     """Global batches on the mesh, from number `start` on, made and copied ahead of their use."""
+    waiting: deque[dict[str, jax.Array]] = deque()
+    for batch in on_host(batches, start):
+        waiting.append(meshes.put_batch(mesh, batch, batches.rows, batches.data.batch_size))
+        if len(waiting) > DEVICE_AHEAD:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def on_host(batches: TrainingBatches | EvaluationBatches, start: int = 0) -> Iterator[Arrays]:
+    """The rows of this process, of every batch from number `start` on, made ahead of their use."""
     import grain  # Takes long to import, and a config is checked without it.
 
     data = batches.data
@@ -384,12 +394,7 @@ def on_devices(
     if data.workers and isinstance(batches, TrainingBatches):  # Evaluations are too short for processes to start.
         _parse_absl_flags()
         host = host.mp_prefetch(grain.MultiprocessingOptions(num_workers=data.workers))
-    waiting: deque[dict[str, jax.Array]] = deque()
-    for batch in host:
-        waiting.append(meshes.put_batch(mesh, batch, batches.rows, data.batch_size))
-        if len(waiting) > DEVICE_AHEAD:
-            yield waiting.popleft()
-    yield from waiting
+    yield from host
 
 
 def _parse_absl_flags() -> None:

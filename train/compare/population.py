@@ -1,0 +1,168 @@
+"""Seeds of one variant, trained together: the update of one run, mapped over all of them on a device and over devices.
+
+Each member stays a run of its own, with its folder, log, evaluations and checkpoints, and ends where it would have
+ended alone, to rounding. An interrupted one goes on alone, from its checkpoint, as any run does.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+from jax.sharding import NamedSharding
+from jaxtyping import PyTree
+from ml_collections import ConfigDict
+
+from train import loop, mesh, writers
+from train.data import on_host
+from train.errors import Diverged
+from train.experiment import Experiment
+from train.mesh import MeshShape
+from train.signals import Signals
+from train.step import CompiledSteps, Recipe, TrainState, compile_steps, train_step
+
+TIMED_STEPS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class CompiledPopulation:
+    """The update of all members, compiled.
+
+    Attributes:
+        sharding: of arrays with a leading dimension for the members.
+        train: states, batches -> states, metrics of each member; the given states are donated.
+    """
+
+    sharding: NamedSharding
+    train: Callable[[TrainState, Mapping[str, Any]], tuple[TrainState, list[Any]]]
+
+
+@functools.lru_cache(maxsize=4)
+def compile_population(recipe: Recipe, size: int) -> CompiledPopulation:
+    """Compiled for so many members, on all devices that divide them evenly."""
+    sharding = mesh.members_sharding(size)
+    update = mesh.map_members(functools.partial(train_step, recipe), sharding)
+
+    @functools.partial(jax.jit, donate_argnums=0, out_shardings=(sharding, None))
+    def train(states: TrainState, batches: Mapping[str, Any]) -> tuple[TrainState, list[Any]]:
+        states, metrics = update(states, batches)
+        return states, [jax.tree.map(lambda leaf, member=member: leaf[member], metrics) for member in range(size)]
+
+    def train_on_mesh(states: TrainState, batches: Mapping[str, Any]) -> tuple[TrainState, list[Any]]:
+        with jax.set_mesh(sharding.mesh):
+            return train(states, batches)
+
+    return CompiledPopulation(sharding, train_on_mesh)
+
+
+def can_be_trained(experiment: Experiment) -> bool:
+    """Whether seeds of a run fit into one population: all arrays alike, and none cut otherwise."""
+    cuts = dataclasses.replace(experiment.mesh_shape, data=-1)
+    return jax.process_count() == 1 and cuts == MeshShape() and not experiment.data.length_buckets
+
+
+def gain(experiment: Experiment, size: int) -> float:
+    """How many times faster an update of `size` members is than as many updates one by one, measured here and now."""
+    device_mesh = experiment.mesh_shape.build()
+    rows = mesh.local_rows(device_mesh, experiment.data.batch_size)
+    batch = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in experiment.spec.items()}
+    with jax.set_mesh(device_mesh), jax.default_matmul_precision(experiment.run.matmul_precision):
+        alone = compile_steps(experiment.recipe, device_mesh, experiment.spec)
+        together = compile_population(experiment.recipe, size)
+        states = _stacked([alone.init(member) for member in range(size)], together)
+        global_batch = mesh.put_batch(device_mesh, batch, rows, experiment.data.batch_size)
+        one_by_one = _seconds(alone.train, alone.init(0), global_batch)
+        return size * one_by_one / _seconds(together.train, states, _stacked([batch] * size, together))
+
+
+def train(
+    configs: Sequence[ConfigDict], folders: Sequence[epath.Path], *, writer: writers.Writer | None = None
+) -> list[str | None]:
+    """Trains runs that differ in nothing but their seed, none of which has begun.
+
+    Args:
+        configs: resolved configs.
+        folders: of the runs.
+        writer: gets every row of the first run's log.
+
+    Returns:
+        For each run what ended it early, None for one that is finished.
+
+    Raises:
+        UserError: as `train.loop.train`.
+        Stopped: SIGTERM or SIGINT; all states are saved.
+    """
+    listeners = [writer, *[None] * (len(configs) - 1)]
+    members = [loop.prepare(*each) for each in zip(configs, folders, listeners, strict=True)]
+    for member in members:
+        member.describe()
+    with members[0].settings(), Signals() as signals, contextlib.ExitStack() as stack:
+        states = [stack.enter_context(member.opened(len(members))) for member in members]
+        errors = _advance(members, states, signals)
+    for member, error in zip(members, errors, strict=True):
+        if error is None:
+            member.finish(len(members))
+    return errors
+
+
+def _advance(members: Sequence[loop.Training], begun: list[TrainState], signals: Signals) -> list[str | None]:
+    """All updates of all members; one that diverges is left out of all that follows but the arithmetic."""
+    first = members[0]
+    compiled = compile_population(first.experiment.recipe, len(members))
+    states = _stacked(begun, compiled)
+    begun.clear()
+    errors: list[str | None] = [None] * len(members)
+    for done, batches in enumerate(zip(*(on_host(member.batches()) for member in members), strict=True), 1):
+        states, metrics = compiled.train(states, _stacked(batches, compiled))
+        stop = signals.stop_after(done)
+        pause = stop or first.is_due(done)
+        for number, member in enumerate(members):
+            if errors[number] is None:
+                state = functools.partial(_member, states, number, first.compiled) if pause else None
+                errors[number] = _followed(member, done, metrics[number], state, stop)
+        if all(errors):
+            break
+        if stop and done < first.steps:
+            raise [member.stopped(done) for member, error in zip(members, errors, strict=True) if error is None][0]
+    return errors
+
+
+def _followed(
+    member: loop.Training, done: int, metrics: Any, state: Callable[[], TrainState] | None, stop: bool
+) -> str | None:
+    """Notes an update of one member, evaluates and saves where that is due, and returns why it cannot go on."""
+    try:
+        member.meter.add(done, metrics)
+        if state is not None:
+            member.pause(state(), done, stop)
+    except Diverged as ending:
+        return f"diverged: {ending}"
+    return None
+
+
+def _stacked(trees: Iterable[PyTree], compiled: CompiledPopulation) -> PyTree:
+    """One tree with a leading dimension for the members, on their devices."""
+    stacked = jax.tree.map(lambda *leaves: np.stack([np.asarray(leaf) for leaf in leaves]), *trees)
+    return jax.device_put(stacked, compiled.sharding)
+
+
+def _member(states: TrainState, number: int, alone: CompiledSteps) -> TrainState:
+    """The state of one member as it would lie on the mesh if it were trained alone."""
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, alone.abstract_state)
+    return jax.device_put(jax.tree.map(lambda leaf: leaf[number], states), shardings)
+
+
+def _seconds(update: Callable[..., Any], state: Any, batch: Any) -> float:
+    """The least time of an update, after one that compiles."""
+    best = math.inf
+    for _ in range(1 + TIMED_STEPS):
+        begun = time.perf_counter()
+        state, _ = jax.block_until_ready(update(state, batch))
+        best = min(best, time.perf_counter() - begun)
+    return best
