@@ -75,6 +75,7 @@ def compare(argv: Sequence[str]) -> bool:
     compared = variants.load(options.config, options.vary, overrides)
     workdir.at(options.workdir)  # Refuses what cannot be a folder, before anything is trained.
     mesh.initialize_distributed()
+    _check_metric(compared, options.metric)
     costs = {label: _measured(label, config) for label, config in compared.items()}
     matched = budget.match(compared, options.match) if options.match else {}
     compared |= {label: one.config for label, one in matched.items()}
@@ -85,6 +86,13 @@ def compare(argv: Sequence[str]) -> bool:
     if jax.process_index() == 0:
         _report(study, costs, budget.describe(matched, options.match), options, argv, console)
     return not study.failed
+
+
+def _check_metric(compared: Mapping[str, ConfigDict], asked: str | None) -> None:
+    """Refuses a metric that some variant will not report, before anything is trained."""
+    for label, config in compared.items() if asked else ():
+        if asked not in (reported := lab.metrics_of(config)):
+            raise UserError(f"--metric: {label!r} does not report {asked!r}; {nearest(str(asked), sorted(reported))}")
 
 
 def _measured(label: str, config: ConfigDict) -> dict[str, int]:

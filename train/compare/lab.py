@@ -24,6 +24,7 @@ from train.errors import Diverged, Stopped, UserError
 
 Train = Callable[..., Any]
 Together = Literal["auto", "always", "never"]
+PREFERRED = ("test/accuracy", "test/loss", "validation/accuracy", "validation/loss")  # As the metric that decides.
 DIVERGED = "diverged"  # How the error of a run begins that did.
 
 
@@ -225,10 +226,17 @@ def measure(config: ConfigDict) -> dict[str, int]:
     return {"parameters": parameters, "flops_forward": round(total / jax.tree.leaves(inputs)[0].shape[0])}
 
 
+def metrics_of(config: ConfigDict) -> set[str]:
+    """The numbers that a run of this config will report."""
+    built = experiment.build(config)
+    measured = built.evaluators.values()
+    return {f"{evaluator.split}/{name}" for evaluator in measured for name in evaluator.reports(built)}
+
+
 def primary_metric(names: Collection[str], asked: str | None = None) -> str:
-    """The metric that decides: the one asked for, else test accuracy where there is one, else test loss."""
-    only_loss = "test/loss" in names and "test/accuracy" not in names
-    return asked or ("test/loss" if only_loss else "test/accuracy")
+    """The metric that decides: the one asked for, else the first there is of `PREFERRED`, else any."""
+    found = [name for name in PREFERRED if name in names]
+    return asked or next(iter([*found, *names]), PREFERRED[0])
 
 
 def described(metrics: Mapping[str, float], asked: str | None = None) -> str:

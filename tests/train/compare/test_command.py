@@ -134,6 +134,7 @@ def test_an_unknown_metric_names_those_there_are(
     flags = [f"--config={config_file}", "--seeds=1", f"--workdir={tmp_path}/w", "--metric=test/acuracy"]
     assert run(monkeypatch, *flags) == 2
     assert "did you mean 'test/accuracy'?" in capsys.readouterr().err
+    assert not (tmp_path / "w").exists(), "found before anything is trained"
 
 
 @pytest.mark.slow

@@ -92,6 +92,8 @@ def test_measure_counts_one_example(config_file: str) -> None:
         (["test/loss"], None, "test/loss"),
         ([], None, "test/accuracy"),
         (["test/accuracy"], "test/loss", "test/loss"),
+        (["validation/loss", "validation/accuracy"], None, "validation/accuracy"),
+        (["test/bleu"], None, "test/bleu"),
     ],
 )
 def test_primary_metric(names: list[str], asked: str | None, expected: str) -> None:
