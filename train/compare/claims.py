@@ -18,8 +18,8 @@ import jax
 from ml_collections import ConfigDict
 
 from train import config as configs
-from train import modules, plugins
-from train.compare import budget, checks, fairness, statistics
+from train import evaluate, modules, plugins
+from train.compare import budget, checks, fairness, frontier, statistics
 from train.compare import subject as subjects
 from train.compare.checks import Check
 from train.compare.lab import Lab, Study
@@ -116,6 +116,7 @@ class ClaimLab:
     exponent = staticmethod(subjects.exponent)
     key = staticmethod(jax.random.key)
     recurrence = staticmethod(subjects.recurrence)
+    frontiers = staticmethod(frontier.frontiers)
 
     def __init__(self, lab: Lab, scale: Scale = "small", seeds: Sequence[int] = range(5)):
         self.lab, self.scale, self.seeds = lab, scale, tuple(seeds)
@@ -185,6 +186,25 @@ class ClaimLab:
     def differences(study: Study, metric: str, first: str, second: str) -> list[float]:
         """`first - second` of a metric, seed by seed."""
         return statistics.paired_differences(study.values(metric, first), study.values(metric, second))
+
+    @staticmethod
+    def probe(
+        study: Study, variant: str, evaluator: str, *, trained: bool = True, **fields: Any
+    ) -> dict[int, dict[str, float]]:
+        """What an evaluator of `train.evaluators` says of a variant's runs, by seed; names begin with the split.
+
+        Args:
+            study: of `train`.
+            variant: label.
+            evaluator: by name.
+            trained: whether of the end of the run, or of the state with which it began.
+            **fields: of the evaluator.
+        """
+        overrides = [f"evaluators.{evaluator}.{name}={value}" for name, value in fields.items()]
+        return {
+            run.seed: evaluate.measure(run.folder, overrides, [evaluator], trained=trained)[1]
+            for run in study.finished(variant)
+        }
 
 
 class RunsFailed(Exception):
