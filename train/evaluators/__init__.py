@@ -73,11 +73,17 @@ class Evaluation:
         rows = meshes.local_rows(self.mesh, data.batch_size)
         return on_devices(EvaluationBatches(data, self.experiment.view, split, rows, transform), self.mesh)
 
-    def means(self, split: str, transform: tuple[Augmentation, np.ndarray] | None = None) -> dict[str, float]:
-        """The objective's metrics over a whole split, exact however it is cut into batches."""
+    def means(
+        self,
+        split: str,
+        transform: tuple[Augmentation, np.ndarray] | None = None,
+        change: Callable[[int, dict[str, jax.Array]], dict[str, jax.Array]] = lambda number, batch: batch,
+    ) -> dict[str, float]:
+        """The objective's metrics over a whole split, exact however it is cut into batches; `change` makes of the
+        number of a batch and the batch the one that is judged."""
         totals: dict[str, tuple[Array, Array]] | None = None
-        for batch in self.batches(split, transform):
-            metrics = self.step(self.state, batch)
+        for number, batch in enumerate(self.batches(split, transform)):
+            metrics = self.step(self.state, change(number, batch))
             totals = metrics if totals is None else jax.tree.map(jnp.add, totals, metrics)
         assert totals is not None, "a split has at least one batch"
         return {name: float(total / count) for name, (total, count) in jax.device_get(totals).items()}
