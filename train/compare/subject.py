@@ -82,6 +82,11 @@ class Subject:
         return sum(counts[name] for name in flops.PRODUCTS)
 
     @functools.cached_property
+    def training_flops(self) -> int:
+        """All operations of a forward and a backward pass for one example."""
+        return flops.forward_flops(self._passes, self.abstract, self.spec)
+
+    @functools.cached_property
     def flops_by_module(self) -> dict[str, int]:
         """Operations of the matrix products and convolutions of each module, by its path."""
         shapes: dict[str, flops.Shape] = {}
@@ -125,7 +130,7 @@ class Subject:
 
     def seconds(self, variables: Mapping[str, Any], repeats: int = 5, **arrays: Any) -> float:
         """Median time of a forward and backward pass on a batch, after a first one that compiles."""
-        passes = jax.jit(jax.value_and_grad(lambda variables, arrays: _total(self._forward(variables, arrays))))
+        passes = jax.jit(self._passes)
         jax.block_until_ready(passes(variables, arrays))
         times = []
         for _ in range(repeats):
@@ -277,6 +282,10 @@ class Subject:
         if not found:
             raise ValueError(f"no module {path!r} is called")
         return found[-1]
+
+    def _passes(self, variables: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
+        """The sum of what comes out, and its derivative by the variables."""
+        return jax.value_and_grad(lambda variables: _total(self._forward(variables, inputs)))(variables)
 
     def _forward(self, variables: Mapping[str, Any], inputs: Mapping[str, Any]) -> Any:
         return self.module.apply(variables, **inputs, **self.options)

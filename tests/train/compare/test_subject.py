@@ -47,6 +47,16 @@ def test_operations_of_a_part_and_of_the_rest_are_all():
         block.matmul_flops_inside("mix")
 
 
+def test_training_costs_both_products_of_the_backward_pass():
+    layer = subjects.layer("Dense", (4,), features=8, use_bias=False)
+    forward, summed = 2 * 4 * 8, 8
+    assert layer.training_flops == pytest.approx(2 * forward + summed, abs=1), "no derivative by the input is taken"
+    network = subjects.architecture("mlp", {"features": (4,)}, num_classes=3, hidden_sizes=(64, 64))
+    first, rest = 2 * 4 * 64, 2 * (64 * 64 + 64 * 3)
+    assert network.matmul_flops == first + rest
+    assert network.training_flops == pytest.approx(2 * first + 3 * rest, rel=0.05)
+
+
 def test_parameters_below_a_path():
     block = subjects.part("block.Block", {"x": (TOKENS, WIDTH)}, num_heads=2, mlp_size=4 * WIDTH)
     assert block.parameters_below("attention/query/", "attention/key/") == 2 * (WIDTH**2 + WIDTH)
