@@ -41,7 +41,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     command.add_argument("--only", default="", metavar="C01,C02", help="of the claims, those with these ids")
     command.add_argument("--results", metavar="FILE.md", help="also write the verdicts of all claims on one page")
     command.add_argument("--vary", action="append", default=[], metavar="FIELD=A,B", help="compare values; repeatable")
-    command.add_argument("--match", choices=tuple(budget.KEYS), help="size all variants to cost what the first costs")
+    command.add_argument("--match", choices=budget.BUDGETS, help="size all variants to cost what the first costs")
     command.add_argument(
         "--together",
         choices=get_args(lab.Together),
@@ -77,7 +77,8 @@ def compare(argv: Sequence[str]) -> bool:
     mesh.initialize_distributed()
     _check_metric(compared, options.metric)
     costs = {label: _measured(label, config) for label, config in compared.items()}
-    matched = budget.match(compared, options.match) if options.match else {}
+    memory = epath.Path(options.workdir) / "matched"
+    matched = budget.match(compared, options.match, memory=memory) if options.match else {}
     compared |= {label: one.config for label, one in matched.items()}
     costs |= {label: lab.measure(one.config) for label, one in matched.items() if one.field}
     console = Console(markup=False, emoji=False, highlight=False, quiet=jax.process_index() > 0)

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from train import config as configs
 from train import evaluate, modules, plugins
-from train.compare import budget, checks, fairness, frontier, statistics
+from train.compare import budget, checks, fairness, frontier, numbers, statistics
 from train.compare import subject as subjects
 from train.compare.checks import Check
 from train.compare.lab import Lab, Study
@@ -145,7 +145,7 @@ class ClaimLab:
             name: of the study, in the report.
             variants: resolved configs by label, of `load`.
             axis: fields that are compared, such as `model.cell`; a section stands for all that is in it.
-            match: makes the variants equal in parameters or FLOPs by their free widths.
+            match: makes the variants equal in parameters, FLOPs or time of a step by their free widths.
             reference, widths: as in `budget.match`.
             may_diverge: whether a run that diverges is an observation, `Run.diverged`, and not a run that is missing.
 
@@ -155,11 +155,13 @@ class ClaimLab:
         """
         declared = list(axis)
         if match:
-            matched = budget.match(variants, match, reference=reference, widths=widths)
+            memory = self.lab.workdir / "matched"
+            matched = budget.match(variants, match, reference=reference, widths=widths, memory=memory)
             variants = {label: one.config for label, one in matched.items()}
             declared += [one.field for one in matched.values() if one.field]
+            shown = numbers.show_time if match == "time" else checks.show
             rows = [
-                [label, one.field or "as it is", str(one.width or ""), one.cost, f"{one.deviation:+.2%}"]
+                [label, one.field or "as it is", str(one.width or ""), shown(one.cost), one.shown_deviation()]
                 for label, one in matched.items()
             ]
             self.table(f"{name}: equal {match}", ("variant", "free width", "chosen", match, "deviation"), rows)
