@@ -25,7 +25,7 @@ from rich.console import Console
 
 from train import mesh, modules, workdir
 from train.commands import Parser, split_overrides
-from train.compare import budget, judging, lab, report, variants
+from train.compare import budget, judging, lab, pages, report, tuning, variants
 from train.compare.progress import Progress
 from train.errors import DIVERGED, UserError, nearest, run_command
 
@@ -48,12 +48,16 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         default="auto",
         help="train seeds as a population (default: where it is faster)",
     )
+    command.add_argument(
+        "--tune", action="append", default=[], metavar="FIELD=A,B", help="each variant tries these, and keeps the best"
+    )
     command.add_argument("--metric", help="what decides (default: test/accuracy, else test/loss)")
     options, overrides = split_overrides(command, argv)
     if bool(options.claims) == bool(options.config):
         raise UserError("give either --config=FILE.py or claim files, such as configs/claims/*.py (see --help)")
     of_configs = {"--config.FIELD": overrides, "--vary": options.vary, "--metric": options.metric}
-    given = [flag for flag, value in (of_configs | {"--match": options.match}).items() if value]
+    of_configs |= {"--match": options.match, "--tune": options.tune}
+    given = [flag for flag, value in of_configs.items() if value]
     if options.claims and given:
         raise UserError(f"{', '.join(given)}: claims say themselves what is compared; leave it out.")
     if options.config and (options.only or options.results or options.scale != "small"):
@@ -72,6 +76,7 @@ def compare(argv: Sequence[str]) -> bool:
     options, overrides = parse(argv)
     if options.claims:
         return _judge(options, argv)
+    grid = _grid(options, overrides)
     compared = variants.load(options.config, options.vary, overrides)
     workdir.at(options.workdir)  # Refuses what cannot be a folder, before anything is trained.
     mesh.initialize_distributed()
@@ -83,10 +88,26 @@ def compare(argv: Sequence[str]) -> bool:
     costs |= {label: lab.measure(one.config) for label, one in matched.items() if one.field}
     console = Console(markup=False, emoji=False, highlight=False, quiet=jax.process_index() > 0)
     progress = Progress(console, describe=lambda metrics: lab.described(metrics, options.metric))
-    study = lab.Lab(options.workdir, progress=progress, together=options.together).train(compared, range(options.seeds))
+    laboratory = lab.Lab(options.workdir, progress=progress, together=options.together)
+    tables = []
+    if grid:
+        tuned = tuning.tune(laboratory, compared, grid, options.metric)
+        tables, compared = [tuned.table()], tuned.configs(compared)
+    study = laboratory.train(compared, range(options.seeds))
     if jax.process_index() == 0:
-        _report(study, costs, budget.describe(matched, options.match), options, argv, console)
+        _report(study, costs, budget.describe(matched, options.match), tables, options, argv, console)
     return not study.failed
+
+
+def _grid(options: argparse.Namespace, overrides: Sequence[str]) -> tuning.Grid:
+    """The fields that each variant tries, with their values."""
+    axes = [variants.parse_axis(text, "--tune") for text in options.tune]
+    fields = [field for field, _ in axes]
+    fixed = [text.partition("=")[0].removeprefix("config.") for text in (*options.vary, *overrides)]
+    for field in fields:
+        if fields.count(field) > 1 or field in fixed:
+            raise UserError(f"{field}: is set twice; name it in one --tune only.")
+    return dict(axes)
 
 
 def _check_metric(compared: Mapping[str, ConfigDict], asked: str | None) -> None:
@@ -108,6 +129,7 @@ def _report(
     study: lab.Study,
     costs: Mapping[str, dict[str, int]],
     matching: str,
+    tables: Sequence[pages.Table],
     options: argparse.Namespace,
     argv: Sequence[str],
     console: Console,
@@ -124,6 +146,7 @@ def _report(
         title=title,
         about=" ".join(filter(None, (about, matching))),
         command=shlex.join(["python", "-m", "train.compare", *argv]),
+        tables=tables,
     )
     report.write(made, epath.Path(options.workdir))
     console.print(report.terminal_table(made))

@@ -19,10 +19,11 @@ from ml_collections import ConfigDict
 
 from train import config as configs
 from train import evaluate, modules, plugins
-from train.compare import budget, checks, fairness, frontier, numbers, statistics
+from train.compare import budget, checks, fairness, frontier, numbers, statistics, tuning
 from train.compare import subject as subjects
 from train.compare.checks import Check
 from train.compare.lab import Lab, Study
+from train.compare.pages import Table
 from train.errors import Stopped, UserError, nearest
 
 Scale = Literal["small", "full"]
@@ -51,15 +52,6 @@ class Claim:
     run: Callable[["ClaimLab"], Iterator[Check]]
     path: str
     trains: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """Numbers that a claim shows beside its checks."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +130,8 @@ class ClaimLab:
         reference: str | None = None,
         widths: Mapping[str, str] | None = None,
         may_diverge: bool = False,
+        tune: tuning.Grid | None = None,
+        tune_by: str | None = None,
     ) -> Study:
         """Trains every variant with every seed, once they are alike in all but what is compared.
 
@@ -147,6 +141,9 @@ class ClaimLab:
             axis: fields that are compared, such as `model.cell`; a section stands for all that is in it.
             match: makes the variants equal in parameters, FLOPs or time of a step by their free widths.
             reference, widths: as in `budget.match`.
+            tune: field to the values that each variant tries, with a seed that is not reported, before it is trained
+                with what did best on validation; several fields are combined.
+            tune_by: the metric that says so; None is accuracy where there is one, else loss.
             may_diverge: whether a run that diverges is an observation, `Run.diverged`, and not a run that is missing.
 
         Raises:
@@ -166,6 +163,11 @@ class ClaimLab:
             ]
             self.table(f"{name}: equal {match}", ("variant", "free width", "chosen", match, "deviation"), rows)
         fairness.demand(variants, declared)
+        if tune:
+            tuned = tuning.tune(self.lab, variants, tune, tune_by)
+            self.tables.append(tuned.table(name))
+            variants = tuned.configs(variants)
+            fairness.demand(variants, [*declared, *tune])
         study = self.lab.train(variants, self.seeds)
         self.studies[name] = study
         missing = [run for run in study.failed if not (may_diverge and run.diverged)]

@@ -1,8 +1,9 @@
 """What all reports are made with: templates, charts beside a document, and lines of JSON."""
 
+import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from etils import epath
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from train.compare.report import Chart
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Numbers that a report shows beside what it measures."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
 
 
 def environment() -> "Environment":

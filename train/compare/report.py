@@ -62,6 +62,7 @@ class Report:
         title: heads the report.
         about: a paragraph on what is compared, may be empty.
         command: what makes this report again.
+        tables: what else is shown, such as trials.
         date: when it was made.
     """
 
@@ -74,10 +75,12 @@ class Report:
         title: str,
         about: str = "",
         command: str = "",
+        tables: Sequence[pages.Table] = (),
         date: datetime.datetime | None = None,
     ):
         self.study, self.costs, self.metric = study, costs, metric
         self.title, self.about, self.command = title, about, command
+        self.tables = tables
         self.date = date or datetime.datetime.now().astimezone()
 
     @functools.cached_property

@@ -37,14 +37,14 @@ def load(path: str, vary: Sequence[str] = (), overrides: Sequence[str] = ()) -> 
     return compared
 
 
-def parse_axis(text: str) -> tuple[str, list[str]]:
+def parse_axis(text: str, flag: str = "--vary") -> tuple[str, list[str]]:
     """`model.cell=lstm,gru` as the field and its values; commas within brackets belong to a value."""
     field, _, listed = text.partition("=")
     values = re.split(r",(?![^()\[\]]*[)\]])", listed)
     if not field or not all(values):
-        raise UserError(f"--vary={text}: write it as --vary section.field=value,value")
+        raise UserError(f"{flag}={text}: write it as {flag} section.field=value,value")
     if len(set(values)) < len(values):
-        raise UserError(f"--vary={text}: names a value twice.")
+        raise UserError(f"{flag}={text}: names a value twice.")
     return re.sub(r"^(--)?config\.", "", field), values
 
 
