@@ -1,5 +1,6 @@
 """The report of claims: complete, self-contained, escaped, and filtered by a script that it can do without."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 from etils import epath
 
-from train.compare import checks, claims_report, lab, variants
+from train.compare import checks, claims, claims_report, lab, variants
 from train.compare.checks import Check
 from train.compare.claims import Claim, Finding, Table
 from train.compare.claims_report import Shown, latex
 
+ROOT = Path(__file__).resolve().parents[3]
 COMMAND = "python -m train.compare claims/c01_a.py claims/c02_b.py --scale=small --workdir=runs/claims --only C01,C02"
 ABOUT = "Wanted is <b>more</b>.\n\nAnd a second\nparagraph."
 
@@ -131,6 +133,47 @@ def test_table_for_a_paper(folder: Path) -> None:
     rows = [line for line in text.splitlines() if line.startswith("C0")]
     assert rows[0] == r"C01 & Title of C01 & imprecise & reproduced \\"
     assert all(len(re.findall(r"(?<!\\)&", row)) == 3 and row.endswith(r"\\") for row in rows) and len(rows) == 3
+
+
+TEXT = "–—…’“”éöü"  # What LaTeX sets beyond ASCII without a package for symbols.
+
+
+@pytest.mark.parametrize("answer", ["supported", "refuted", "no verdict"])
+def test_the_table_of_all_claims_is_latex(tmp_path: Path, answer: str) -> None:
+    every = [
+        Finding(claim, (checks.holds("x", answer == "supported"),), (), {}, 1.0, "bad" if "no" in answer else None)
+        for claim in claims.load(sorted(map(str, (ROOT / "configs" / "claims").glob("c*.py"))))
+    ]
+    every.append(finding("C99", checks.holds("x", True)))
+    hostile = dataclasses.replace(every[-1].claim, title=r"50 % of $x_1^2$ & {#~} \end{longtable} ≥ K²·C → −2")
+    every[-1] = dataclasses.replace(every[-1], claim=hostile)
+    claims_report.write(every, epath.Path(tmp_path), scale="small", command="")
+    text = (tmp_path / "tables.tex").read_text()
+    assert sorted({c for c in text if not c.isascii()} - set(TEXT)) == []
+    bare = re.sub(
+        r"\\[\\&%$#_{}]", "", re.sub(r"(?m)^%.*$", "", text)
+    )  # Without escaped signs, ends of rows, comments.
+    opened: list[str] = []
+    for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", bare):
+        assert kind == "begin" or opened.pop() == name
+        opened += [name] if kind == "begin" else []
+    assert not opened and bare.count("{") == bare.count("}")
+    body = bare.partition("\\endfoot")[2].partition("\\end{longtable}")[0]
+    rows = body.strip().splitlines()
+    assert len(rows) == len(every) and all(row.count("&") == 3 and row.count("$") % 2 == 0 for row in rows)
+    assert not re.search(r"[#_%~]", body) and not re.search(r"\^", re.sub(r"\$[^$]*\$", "", body))
+    commands = set(re.findall(r"\\([a-zA-Z]+)", body))
+    assert commands <= {
+        "textbackslash",
+        "textasciitilde",
+        "textasciicircum",
+        "times",
+        "cdot",
+        "leq",
+        "geq",
+        "approx",
+        "to",
+    }
 
 
 def test_latex_reads_no_command() -> None:
