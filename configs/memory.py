@@ -26,8 +26,8 @@ CHOICES = tuple(f"{task}_{model}" for task, models in MODELS.items() for model i
 VARIANTS = tuple(f"adding_{cell}" for cell in CELLS)
 
 SOURCES: dict[str, dict[str, Any]] = {
-    "adding": {"name": "adding", "length": 100, "eval_size": 500},
-    "copy": {"name": "copy_memory", "blanks": 50, "train_size": 50_000, "eval_size": 500},
+    "adding": {"name": "adding", "length": 100, "eval_size": 250},
+    "copy": {"name": "copy_memory", "blanks": 50, "train_size": 50_000, "eval_size": 250},
     "counting": {"name": "counting", "max_count": 20, "max_test_count": 60},
     "gap": {
         "name": "copy_memory",
@@ -35,7 +35,7 @@ SOURCES: dict[str, dict[str, Any]] = {
         "blanks": 16,
         "longer_blanks": 32,
         "train_size": 50_000,
-        "eval_size": 500,
+        "eval_size": 250,
     },
 }
 EVALUATORS: dict[str, dict[str, Any]] = {
@@ -44,7 +44,7 @@ EVALUATORS: dict[str, dict[str, Any]] = {
     "counting": {"accuracy": {"every": 200}, "longest_solved": {"every": 200}},
     "gap": {"accuracy": {"every": 200}, "loss": {"split": "longer"}},
 }
-STEPS = {"adding": 1200, "copy": 700, "counting": 800, "gap": 600}
+STEPS = {"adding": 1200, "copy": 700, "counting": 600, "gap": 800}
 LEARNING_RATES = {"adding": 2e-3, "copy": 2e-3, "counting": 2e-3, "gap": 2e-3}
 TOKENS = {"counting": {"vocab_size": 4, "embedding_size": 8}, "gap": {"vocab_size": 10, "embedding_size": 16}}
 
@@ -72,7 +72,7 @@ def get_config(argument: str = "") -> ConfigDict:
 def model(task: str, name: str) -> dict[str, Any]:
     outputs: dict[str, Any] = {"outputs": "last", "num_classes": 1} if task == "adding" else {"outputs": "all"}
     if name == "attention":
-        sizes = {"hidden_size": 24, "num_layers": 2, "num_heads": 2, "mlp_size": 48, "max_length": 160}
+        sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 2, "mlp_size": 64, "max_length": 160}
         return {"name": "gpt", "head": "tokens", "vocab_size": 10, "num_classes": 10, "dropout_rate": 0.0, **sizes}
     if name == "tcn":  # Kernels as in Bai et al. (2018); four blocks reach 211 steps back.
         return {
