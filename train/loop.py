@@ -22,6 +22,7 @@ from train import mesh as meshes
 from train import workdir as workdirs
 from train.checkpoint import Checkpoints
 from train.data import TrainingBatches, on_devices
+from train.energy import Energy
 from train.errors import Diverged, Stopped, UserError
 from train.experiment import BATCH, TOKENIZER, Experiment, build, described, saved_tokenizer
 from train.meter import Meter
@@ -40,6 +41,7 @@ class Result:
         metrics: the last value of every number that evaluators report.
         step_time: seconds for one update, on average after the first.
         wall_time: seconds from start to end of the (last part of the) run, compilation included.
+        joules: what the machine drew in that time, by `cpu` and `gpu`, as far as it has meters; see `train.energy`.
     """
 
     digest: str
@@ -47,6 +49,7 @@ class Result:
     metrics: Mapping[str, float]
     step_time: float | None
     wall_time: float
+    joules: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def train(
@@ -131,6 +134,7 @@ class Training:
         profile: tuple[int, int] | None,
     ):
         self.started = time.monotonic()
+        self.energy = Energy()
         self.experiment = experiment
         self.config = configs.to_json(experiment.config)
         self.mesh = mesh
@@ -238,6 +242,7 @@ class Training:
     def pause(self, state: TrainState, done: int, stop: bool) -> None:
         """What is due after an update: evaluations and a checkpoint; that also if a signal ends the run."""
         self.meter.flush()
+        self.energy.joules()  # Often enough that no counter goes round unseen.
         due = self._due(done)
         measured = self._evaluate(due, state, done) if due else {}
         if stop or self.experiment.checkpoint.due(done, self.steps):
@@ -270,6 +275,7 @@ class Training:
             metrics=self.evaluations,
             step_time=self.meter.mean_step_time or (before.step_time if before else None),
             wall_time=(time.monotonic() - self.started) / together,
+            joules={kind: joules / together for kind, joules in self.energy.joules().items()},
         )
         if jax.process_index() == 0:
             workdirs.write_json(self.folder / "result.json", dataclasses.asdict(result))

@@ -103,6 +103,7 @@ class Shown:
             ("Seeds", ", ".join(map(str, sorted({run.seed for run in runs})))),
             *report.origin([run.provenance() for run in runs if run.result]),
             ("Training time", numbers.show_duration(sum(seconds.values()))),
+            ("Energy", report.energy({run.folder: run for run in runs}.values())),
         ]
 
     def line(self) -> dict[str, Any]:

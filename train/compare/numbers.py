@@ -1,6 +1,7 @@
 """How metrics, counts and times are written, and which way a metric is good."""
 
 import math
+from collections.abc import Mapping
 
 from train.compare.statistics import Interval
 
@@ -75,6 +76,12 @@ def show_time(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds / 1e-6:.3g} µs"
+
+
+def show_energy(joules: Mapping[str, float]) -> str:
+    """`CPU 1.2 kJ, GPU 30 kJ`; of what has a meter."""
+    shown = {kind.upper(): show_count(value) if value >= 999.5 else f"{value:.3g} " for kind, value in joules.items()}
+    return ", ".join(f"{kind} {count}J" for kind, count in shown.items()) or "unavailable: no meter"
 
 
 def show_duration(seconds: float) -> str:

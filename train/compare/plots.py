@@ -181,7 +181,7 @@ def tiles(
 
     kinds = [kind for tiles in rows.values() for _, kind in tiles]
     counted = [kind for kind in signs if kind in kinds]
-    widest = max(map(len, rows.values()))
+    widest = max(4, *map(len, rows.values()))
     figure = Figure(figsize=(4.4 + 0.72 * widest, 0.34 * (len(rows) + 2)))
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()

@@ -164,6 +164,7 @@ class Report:
             ("Seeds", ", ".join(map(str, self.study.seeds))),
             *origin([run.provenance() for run in self.study.finished()]),
             ("Training time", numbers.show_duration(seconds)),
+            ("Energy", energy(self.study.finished())),
             ("Report made", f"{self.date:%Y-%m-%d %H:%M %Z}"),
         ]
 
@@ -324,6 +325,15 @@ def origin(seen: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
         ("Python", _distinct(str(one.get("python", "unknown")) for one in seen)),
         ("Versions", ", ".join(names) or "unknown"),
     ]
+
+
+def energy(runs: Iterable[Run]) -> str:
+    """What the machine drew while all of `runs` were trained, as far as it has meters."""
+    total: dict[str, float] = {}
+    for run in runs:
+        for kind, joules in run.result.joules.items() if run.result else ():
+            total[kind] = total.get(kind, 0.0) + joules
+    return numbers.show_energy(total)
 
 
 def _device(provenance: Mapping[str, Any]) -> str:

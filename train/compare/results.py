@@ -130,5 +130,6 @@ def _facts(findings: Sequence[Finding], scale: Scale) -> list[tuple[str, str]]:
         ("Date", f"{datetime.datetime.now().astimezone():%Y-%m-%d}"),
         *report.origin([*(run.provenance() for run in runs.values()), here]),
         ("Training", f"{len(runs)} runs, {numbers.show_duration(trained)}"),
+        ("Energy of training", report.energy(runs.values())),
         ("Judging", f"{numbers.show_duration(judged)}, runs found again not counted"),
     ]

@@ -236,6 +236,11 @@ def test_counts_and_times() -> None:
     assert numbers.show_p(0.0004) == "< 0.001" and numbers.show_p(float("nan")) == "–"
 
 
+def test_energy_as_a_person_reads_it() -> None:
+    assert numbers.show_energy({}) == "unavailable: no meter"
+    assert numbers.show_energy({"cpu": 35.21, "gpu": 30_400.0}) == "CPU 35.2 J, GPU 30.4 kJ"
+
+
 def test_names_are_moved_apart_in_order() -> None:
     assert plots.separate([0, 100], 10) == [0, 100]
     assert plots.separate([0, 2, 4, 50], 10) == [-8, 2, 12, 50]
