@@ -136,7 +136,9 @@ def _matched(label: str, config: ConfigDict, field: str, by: Budget, target: int
     def cost_at(steps: int) -> int:
         return cost(resized(config, field, steps * step), by)
 
-    best = nearest(cost_at, target, WIDEST // step)
+    now = _width(config, field)
+    start = (now[0] if isinstance(now, tuple) else now) // step
+    best = nearest(cost_at, target, WIDEST // step, max(1, start))
     chosen = resized(config, field, best * step)
     spent = cost(chosen, by)
     deviation = spent / target - 1
@@ -149,11 +151,14 @@ def _matched(label: str, config: ConfigDict, field: str, by: Budget, target: int
     return Matched(chosen, field, _width(chosen, field), spent, deviation)
 
 
-def nearest(cost_at: Callable[[int], int], target: int, most: int) -> int:
-    """The argument from 1 to `most` at which a growing function comes nearest to `target`."""
-    low, high = 1, 2
+def nearest(cost_at: Callable[[int], int], target: int, most: int, start: int = 1) -> int:
+    """The argument from 1 to `most` at which a growing function comes nearest to `target`, sought from `start`."""
+    low = high = min(start, most)
+    stride = 1
     while high < most and cost_at(high) < target:
-        low, high = high, 2 * high
+        low, high, stride = high, min(most, high + stride), 2 * stride
+    while low == high > 1 or (low > 1 and cost_at(low) >= target):
+        low, high, stride = max(1, low - stride), low, 2 * stride
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if cost_at(middle) < target else (low, middle)

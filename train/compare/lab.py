@@ -6,6 +6,7 @@ failed or is unfinished. A signal (`train.errors.Stopped`) or a mistake of the u
 """
 
 import dataclasses
+import functools
 import json
 import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -217,7 +218,12 @@ def measure(config: ConfigDict) -> dict[str, int]:
     Returns:
         `parameters`, and `flops_forward` for one example of the batch.
     """
-    built = experiment.build(config)
+    return dict(_measured(json.dumps(configs.to_json(config), sort_keys=True)))
+
+
+@functools.lru_cache(maxsize=1024)  # Tracing takes a second, and claims that share runs ask again.
+def _measured(config: str) -> Mapping[str, int]:
+    built = experiment.build(configs.from_json(json.loads(config)))
     state = step.abstract_state(built.recipe, built.spec)
     variables = {"params": state.params, **state.model_state}
     inputs = built.model_inputs(built.spec)

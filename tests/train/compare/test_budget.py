@@ -83,3 +83,17 @@ def test_mistakes_are_named(config_file: str) -> None:
 @pytest.mark.parametrize(("target", "wanted"), [(1, 1), (90, 9), (94, 9), (96, 10), (10_000, 1000), (10**9, 1024)])
 def test_nearest_argument_of_a_growing_function(target: int, wanted: int) -> None:
     assert budget.nearest(lambda argument: 10 * argument, target, 1024) == wanted
+
+
+@pytest.mark.parametrize("start", [1, 2, 37, 63, 64])
+@pytest.mark.parametrize("target", [1, 10, 14, 366, 367, 371, 640, 9999])
+def test_where_the_search_starts_changes_only_how_long_it_takes(start: int, target: int) -> None:
+    asked: set[int] = set()
+
+    def cost_at(argument: int) -> int:
+        asked.add(argument)
+        return 10 * argument
+
+    found = budget.nearest(cost_at, target, 64, start)
+    assert found == budget.nearest(lambda argument: 10 * argument, target, 64)
+    assert found != start or len(asked) <= 3
