@@ -4,6 +4,7 @@
     python -m train.compare --config=configs/X.py --vary model.cell=lstm,gru --match=parameters --workdir=DIR
     python -m train.compare configs/claims/*.py --scale=small --workdir=DIR [--only=C22,C23] [--seeds=5]
     python -m train.compare configs/claims/*.py --workdir=DIR --results=RESULTS.md
+    python -m train.compare --table=lra --workdir=DIR
 
 Writes report.html, report.md, results.jsonl and more into DIR. The same command again trains only what is
 missing. Exit codes: 0 all runs finished, every claim got a verdict; 2 a mistake in the command; 3 some run
@@ -25,7 +26,7 @@ from rich.console import Console
 
 from train import mesh, modules, workdir
 from train.commands import Parser, split_overrides
-from train.compare import budget, judging, lab, pages, report, tuning, variants
+from train.compare import budget, judging, lab, pages, report, reproduce, tuning, variants
 from train.compare.progress import Progress
 from train.errors import DIVERGED, UserError, nearest, run_command
 
@@ -36,6 +37,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     command.add_argument("claims", nargs="*", metavar="CLAIM.py", help="claim files to judge, instead of --config")
     command.add_argument("--config", help="a config file, whose VARIANTS are compared; or FILE:ARGUMENT")
     command.add_argument("--workdir", required=True, help="folder of runs and report, local or gs://…")
+    command.add_argument("--table", help=f"show a paper's table beside our runs: {', '.join(reproduce.names())}")
     command.add_argument("--seeds", type=int, metavar="N", help="train seeds 0 to N - 1 (default: 3, of claims 5)")
     command.add_argument("--scale", choices=("small", "full"), default="small", help="size of claims (default: small)")
     command.add_argument("--only", default="", metavar="C01,C02", help="of the claims, those with these ids")
@@ -53,13 +55,16 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     command.add_argument("--metric", help="what decides (default: test/accuracy, else test/loss)")
     options, overrides = split_overrides(command, argv)
-    if bool(options.claims) == bool(options.config):
-        raise UserError("give either --config=FILE.py or claim files, such as configs/claims/*.py (see --help)")
+    if sum(map(bool, (options.claims, options.config, options.table))) != 1:
+        raise UserError(
+            "give either --config=FILE.py or claim files, such as configs/claims/*.py, or --table=NAME (see --help)"
+        )
     of_configs = {"--config.FIELD": overrides, "--vary": options.vary, "--metric": options.metric}
     of_configs |= {"--match": options.match, "--tune": options.tune}
     given = [flag for flag, value in of_configs.items() if value]
-    if options.claims and given:
-        raise UserError(f"{', '.join(given)}: claims say themselves what is compared; leave it out.")
+    if (options.claims or options.table) and given:
+        what = "claims say themselves" if options.claims else "a table says itself"
+        raise UserError(f"{', '.join(given)}: {what} what is compared; leave it out.")
     if options.config and (options.only or options.results or options.scale != "small"):
         raise UserError("--only, --results and --scale: they are for claims; leave them out with --config.")
     if options.results and options.only:
@@ -76,6 +81,9 @@ def compare(argv: Sequence[str]) -> bool:
     options, overrides = parse(argv)
     if options.claims:
         return _judge(options, argv)
+    if options.table:
+        reproduce.show(options.table, options.workdir, Console(markup=False, emoji=False, highlight=False))
+        return True
     grid = _grid(options, overrides)
     compared = variants.load(options.config, options.vary, overrides)
     workdir.at(options.workdir)  # Refuses what cannot be a folder, before anything is trained.

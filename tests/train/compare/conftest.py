@@ -52,6 +52,7 @@ class FakeTrain:
         width, seed = config.model.hidden_sizes[0], config.seed
         self.calls.append((width, seed))
         folder.mkdir(parents=True, exist_ok=True)
+        workdirs.write_json(folder / "config.json", configs.to_json(config))
         workdirs.write_json(folder / "provenance.json", PROVENANCE | {"seed": seed})
         if len(self.calls) in self.failures:
             raise self.failures[len(self.calls)]
