@@ -37,8 +37,8 @@ def table() -> PaperTable:
         (
             "Ours are with the settings of the paper's appendix; those of its code (configs/lra.py:listops-release, …) "
             "are up to 6 times smaller.",
-            "No config stands for Retrieval, whose data TFDS does not have, nor for Text: configs/lra.py:text reads other "
-            "reviews than the paper unless told otherwise.",
+            "No config stands for Retrieval, whose data TFDS does not have, nor for Text: configs/lra.py:text reads "
+            "other reviews than the paper unless told otherwise.",
         ),
     )
 
