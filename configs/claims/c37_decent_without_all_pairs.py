@@ -6,7 +6,7 @@ about half) and Synthesizer (dense), equal settings otherwise. "Decent" was take
 most 5 points of accuracy against full attention; Tay et al. (2020) print averages over five tasks that lie from 3.0
 points below full attention to 0.6 above. Full attention itself must be right for more than 25 %, or there would be
 nothing to lose: the most frequent answer is right for 17 % of the test lists. No ranking is claimed at this size: in
-400 updates, chosen for their cost on a seed that is not judged, full attention came to 32 %, and 31 % can be had by the
+400 updates, chosen for their cost on a seed that is not judged, full attention came to 31 %, which can be had by the
 outermost operation alone. So this is a test of finding one word, and no more.
 
 Three of the four approximate full attention, and before any training their error must fall as they are given more: keys
