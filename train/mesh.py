@@ -106,17 +106,22 @@ def _is_tpu_vm() -> bool:
     return has_library and (Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists())
 
 
-def members_sharding(size: int) -> NamedSharding:
-    """How arrays with a leading dimension for runs that are trained together lie, on all devices that divide it."""
+def members_mesh(size: int) -> Mesh:
+    """The devices for so many runs that are trained together: all that divide their number."""
     devices = max(count for count in range(1, jax.device_count() + 1) if size % count == 0)
-    return NamedSharding(Mesh(np.asarray(jax.devices()[:devices]), ("members",)), PartitionSpec("members"))
+    return Mesh(np.asarray(jax.devices()[:devices]), ("members",))
 
 
-def map_members(function: Callable[..., Any], sharding: NamedSharding) -> Callable[..., Any]:
+def by_member(mesh: Mesh) -> NamedSharding:
+    """How an array with a leading dimension for the members lies on their mesh."""
+    return NamedSharding(mesh, PartitionSpec("members"))
+
+
+def map_members(function: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
     """The function of one run as one of all of them: mapped on each device, and over devices."""
-    spec = sharding.spec
+    spec = PartitionSpec("members")
     # What a layer loops over begins with constants, which do not say that they vary between devices.
-    return jax.shard_map(jax.vmap(function), mesh=sharding.mesh, in_specs=spec, out_specs=spec, check_vma=False)
+    return jax.shard_map(jax.vmap(function), mesh=mesh, in_specs=spec, out_specs=spec, check_vma=False)
 
 
 def batch_sharding(mesh: Mesh, shape: tuple[int, ...]) -> NamedSharding:

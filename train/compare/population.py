@@ -46,8 +46,9 @@ class CompiledPopulation:
 @functools.lru_cache(maxsize=4)
 def compile_population(recipe: Recipe, size: int) -> CompiledPopulation:
     """Compiled for so many members, on all devices that divide them evenly."""
-    sharding = mesh.members_sharding(size)
-    update = mesh.map_members(functools.partial(train_step, recipe), sharding)
+    over = mesh.members_mesh(size)
+    sharding = mesh.by_member(over)
+    update = mesh.map_members(functools.partial(train_step, recipe), over)
 
     @functools.partial(jax.jit, donate_argnums=0, out_shardings=(sharding, None))
     def train(states: TrainState, batches: Mapping[str, Any]) -> tuple[TrainState, list[Any]]:
@@ -55,7 +56,7 @@ def compile_population(recipe: Recipe, size: int) -> CompiledPopulation:
         return states, [jax.tree.map(lambda leaf, member=member: leaf[member], metrics) for member in range(size)]
 
     def train_on_mesh(states: TrainState, batches: Mapping[str, Any]) -> tuple[TrainState, list[Any]]:
-        with jax.set_mesh(sharding.mesh):
+        with jax.set_mesh(over):
             return train(states, batches)
 
     return CompiledPopulation(sharding, train_on_mesh)
