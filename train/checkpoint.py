@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -99,6 +100,7 @@ class Checkpoints:
         self._saving: int | None = None
         if jax.process_index() == 0 and not read_only:
             self._folder.mkdir(parents=True, exist_ok=True)
+        logging.getLogger("absl").addFilter(_is_news)
         _barrier("checkpoints")
         self._manager = ocp.CheckpointManager(
             self._folder,
@@ -243,3 +245,8 @@ def _changed(sealed: Mapping[str, str], present: Mapping[str, str]) -> list[str]
 def _barrier(name: str) -> None:
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that a folder is only read, of which Orbax warns whoever asks for just that."""
+    return not re.search("read.only", record.getMessage())
