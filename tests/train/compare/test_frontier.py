@@ -29,3 +29,16 @@ def test_runs_of_a_competitor_are_joined_by_seed(config_file, fake_train, tmp_pa
     assert len(both[3].points) == 8 and len(narrow[3].points) == 4
     assert both[3].within(both[3].first) == pytest.approx(0.9 + 0.016 + 3 / 500)
     assert both[3].best == pytest.approx(0.9 + 0.064 + 3 / 500)
+
+
+def test_what_a_run_costs_is_counted_once_for_all_seeds_and_amounts_of_data(config_file, monkeypatch):
+    from train import experiment
+
+    built = []
+    build = experiment.build
+    monkeypatch.setattr(experiment, "build", lambda config: built.append(config) or build(config))
+    flags = [[f"seed={seed}", f"data.train_fraction={part}", "data.batch_size=7"] for seed, part in ((0, 1), (4, 0.1))]
+    one, other = (measure(configs.load(config_file, given)) for given in flags)
+    assert one == other and len(built) == 1
+    one["parameters"] = 0
+    assert measure(configs.load(config_file, flags[0])) == other, "nobody can change what is remembered"
