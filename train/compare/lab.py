@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from train import config as configs
 from train import experiment, flops, loop, step, writers
+from train import workdir as workdirs
 from train.compare import numbers, population
 from train.compare.progress import Progress
 from train.errors import Diverged, Stopped, UserError
@@ -125,7 +126,7 @@ class Lab:
         progress: Progress | None = None,
         together: Together = "auto",
     ):
-        self.workdir = epath.Path(workdir)
+        self.workdir = workdirs.at(workdir)
         self.together = together
         self.train_run = train_run or loop.train
         self.progress = progress or Progress(quiet=True)

@@ -17,8 +17,9 @@ def test_probes_runs_at_their_end_and_at_their_start(tmp_path):
     assert before == lab.probe(study, "slow", "loss", trained=False), "the same seed begins alike"
 
 
-def test_fields_of_the_evaluator_are_given_by_name(tmp_path):
-    lab = ClaimLab(Lab(str(tmp_path)), seeds=(0,))
+def test_fields_of_the_evaluator_are_given_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lab = ClaimLab(Lab("as/a/person/types/it"), seeds=(0,))
     study = lab.train("one", {"mlp": small("steps=1")}, axis=["model"])
     numbers = lab.probe(study, "mlp", "cka", layers=("head", "Dense_0"))[0]
     assert numbers["test/cka/head/Dense_0"] == pytest.approx(numbers["test/cka_adjacent_mean"])
