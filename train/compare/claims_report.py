@@ -160,7 +160,7 @@ def write(findings: Sequence[Finding], workdir: epath.Path, *, scale: Scale, com
 
 def command_of(identity: str, command: str) -> str:
     """The command that judges just one of the claims that `command` judges."""
-    return f"{as_typed(command, leave_out='--only')} --only={identity}" if command else ""
+    return f"{as_typed(command, leave_out=('--only', '--results'))} --only={identity}" if command else ""
 
 
 def decisive_metric(study: Study) -> str:
@@ -172,8 +172,8 @@ def latex(text: str) -> str:
     return "".join(SPECIAL.get(character, character) for character in text)
 
 
-def as_typed(command: str, leave_out: str = "") -> str:
-    """The command as a person types it: where it names all files of a folder, `folder/*.py`."""
+def as_typed(command: str, leave_out: Sequence[str] = ()) -> str:
+    """The command as a person types it: where it names all files of a folder, `folder/*.py`; without some flags."""
     words = shlex.split(command)
     folders = {str(Path(word).parent) for word in words if _is_file(word)}
     files = {folder: {str(file) for file in Path(folder).glob("*.py")} for folder in folders}
@@ -181,7 +181,7 @@ def as_typed(command: str, leave_out: str = "") -> str:
     typed: list[str] = []
     for before, word in itertools.pairwise(["", *words]):
         glob = f"{shlex.quote(str(Path(word).parent))}/*.py"
-        left_out = leave_out and (leave_out in (word, before) or word.startswith(f"{leave_out}="))
+        left_out = any(flag in (word, before) or word.startswith(f"{flag}=") for flag in leave_out)
         if _is_file(word) and str(Path(word).parent) in whole:
             typed += [glob] if glob not in typed else []
         elif not left_out:

@@ -339,7 +339,8 @@ def energy(runs: Iterable[Run]) -> str:
 def _device(provenance: Mapping[str, Any]) -> str:
     kind = provenance.get("device_kind", "unknown")
     name = f"{kind.upper()}, {provenance.get('cpu')}" if kind == "cpu" else kind
-    cores = f", {provenance['cpu_cores']} cores" if "cpu_cores" in provenance else ""
+    count = provenance.get("cpu_cores")
+    cores = f", {count} {'core' if count == 1 else 'cores'}" if count else ""
     return f"{provenance.get('device_count', '?')} × {name}{cores}"
 
 

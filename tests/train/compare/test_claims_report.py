@@ -191,6 +191,8 @@ def test_the_command_of_one_claim(tmp_path: Path) -> None:
         claims_report.command_of("C01", whole)
         == f"python -m train.compare {tmp_path}/*.py --seeds 2 '--workdir=my runs' --only=C01"
     )
+    page = f"python -m train.compare {files[0]} {files[1]} --results=RESULTS.md"
+    assert claims_report.command_of("C01", page) == f"python -m train.compare {files[0]} {files[1]} --only=C01"
     some = f"python -m train.compare {files[0]} {files[1]} --only C00"
     assert claims_report.command_of("C01", some) == f"python -m train.compare {files[0]} {files[1]} --only=C01"
     assert claims_report.command_of("C01", "") == ""
