@@ -23,9 +23,7 @@ from train.step import CompiledSteps, TrainState, compile_steps
 def main(argv: Sequence[str] | None = None) -> None:
     command = Parser("train.evaluate", __doc__)
     command.add_argument("--workdir", required=True, help="folder of the run")
-    command.add_argument(
-        "--evaluator", help="runs only these, separated by commas; adds them where needed"
-    )
+    command.add_argument("--evaluator", help="runs only these, separated by commas; adds them where needed")
     arguments, overrides = split_overrides(command, argv)
     only = [] if arguments.evaluator is None else arguments.evaluator.split(",")
     mesh.initialize_distributed()

@@ -17,7 +17,7 @@ CANVAS = ("data.source.name=moving_digits", "data.source.frames=1", "data.source
 SMALL = (*CANVAS, "data.image_size=24", "model.dropout_rate=0.1", "optimizer.learning_rate=3e-3", "steps=600")
 CIFAR = ("data.source.name=tfds", "data.source.dataset=cifar10", "data.image_size=32", "data.batch_size=128")
 FULL = (*CIFAR, "optimizer.learning_rate=1e-3", "evaluators.accuracy.every=1000", "steps=16000")
-RESNET = ("model.name=resnet", "model.block=basic", "model.stem=small", "model.stage_sizes=(2, 2, 2)")
+RESNET: tuple[str, ...] = ("model.name=resnet", "model.block=basic", "model.stem=small", "model.stage_sizes=(2, 2, 2)")
 RESNET += ("model.hidden_sizes=(64, 128, 256)", "model.stage_strides=(1, 2, 2)")
 
 

@@ -27,15 +27,17 @@ def run(lab):
     scale = FULL if lab.scale == "full" else SMALL
     for count in scale["examples"]:
         cnn, vit = frontiers(lab, scale, count)
-        rows = []
+        rows, lines = [], {"cnn": {}, "vit": {}}
         for budget in budgets(cnn, vit):
             within = [[frontier[seed].within(budget) for seed in sorted(frontier)] for frontier in (cnn, vit)]
             ahead = [100 * (one - other) for one, other in zip(*within, strict=True)]
             what = f"accuracy within {budget:.2g} operations, CNN less ViT, {count:,} examples"
             yield lab.exceeds(what, ahead, 0, " points")
+            lines["cnn"][budget], lines["vit"][budget] = within
             rows.append([f"{budget:.2g}", *(f"{100 * numpy.mean(values):.2f} %" for values in within)])
         header = ("operations of training", "cnn", "vit")
         lab.table(f"Best test accuracy within a budget, mean over seeds, {count:,} examples", header, rows)
+        lab.lines(f"Accuracy within a budget, {count:,} examples", header[0], lines, percent=True, log="x")
 
 
 def budgets(*competitors):

@@ -15,29 +15,38 @@ import numpy
 SECTION = "Recurrent Neural Networks"
 SENTENCE = "However, RNNs suffer from a vanishing gradient problem. The gradient becomes small"
 STEPS = 64
+RADII = (0.8, 0.9, 1.0, 1.1)
 
 
 def run(lab):
     network = lab.recurrence("simple", steps=STEPS, input_size=16, hidden_size=32)
-    slopes = {(rho, where): slope(network, rho, where) for rho in (0.8, 0.9, 1.0, 1.1) for where in (1.0, 0.0)}
+    norms = {(rho, where): norms_of(network, rho, where) for rho in RADII for where in (1.0, 0.0)}
+    slopes = {key: slope(by_seed) for key, by_seed in norms.items()}
     for rho in (0.8, 0.9):
         yield lab.below(f"slope of the gradient's logarithm, ρ = {rho}", slopes[rho, 1.0], math.log(rho) + 0.02)
         yield lab.below(f"slope at rest, ρ = {rho}", slopes[rho, 0.0], math.log(rho) + 0.02)
     yield lab.above("slope at rest, where the network is linear, ρ = 1.1", slopes[1.1, 0.0], 0, "amended")
     yield lab.below("distance of the slope at rest from nothing, ρ = 1", abs(slopes[1.0, 0.0]), 1e-3, "amended")
-    rows = [[rho, math.log(rho), slopes[rho, 1.0], slopes[rho, 0.0]] for rho in (0.8, 0.9, 1.0, 1.1)]
+    rows = [[rho, math.log(rho), slopes[rho, 1.0], slopes[rho, 0.0]] for rho in RADII]
     lab.table("Slope of the gradient's logarithm", ("ρ", "ln ρ", "inputs of noise", "at rest"), rows)
+    for where, title in ((1.0, "Gradient by its way through time"), (0.0, "Gradient by its way, at rest")):
+        lines = {f"ρ = {rho}": dict(enumerate(zip(*norms[rho, where], strict=True), 1)) for rho in RADII}
+        lab.lines(title, "steps between the states", lines, log="y")
 
 
-def slope(network, rho, size):
-    """Of the logarithm of the gradient's norm, by step, with first state and inputs of a size; the mean of 3 seeds."""
-    return float(numpy.mean([slope_of(network, rho, size, seed) for seed in range(3)]))
+def slope(by_seed):
+    """Of the logarithm of the gradient's norm, by step; the mean over seeds."""
+    return float(numpy.mean([numpy.polyfit(range(1, STEPS + 1), numpy.log(norms), 1)[0] for norms in by_seed]))
 
 
-def slope_of(network, rho, size, seed):
+def norms_of(network, rho, size):
+    """Of the gradient after each number of steps, for 3 seeds, with first state and inputs of a size."""
+    return [norms_of_seed(network, rho, size, seed) for seed in range(3)]
+
+
+def norms_of_seed(network, rho, size, seed):
     variables = network.variables(seed)
     variables["params"]["layer"]["hidden_kernel"] *= rho  # It begins as an orthogonal matrix.
     inputs = {name: size * value for name, value in network.example(seed).items()}
     gradients = network.jacobian(variables, **inputs)[:, 0, :, 0]
-    norms = [numpy.linalg.norm(gradient, 2) for gradient in gradients]
-    return numpy.polyfit(range(1, STEPS + 1), numpy.log(norms), 1)[0]
+    return [numpy.linalg.norm(gradient, 2) for gradient in gradients]

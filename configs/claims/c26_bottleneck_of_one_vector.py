@@ -50,13 +50,16 @@ def translated(lab):
 
 def ahead(lab, study, metric, factor):
     """By how much attention is ahead in each quarter of the lengths, one number for each seed; shows the means."""
-    gaps, rows = {}, []
+    gaps, lines = {}, {"one vector": {}, "attention": {}}
     for quarter in QUARTERS:
         name = f"test/{metric}_length_{quarter}"
         gaps[quarter] = [factor * value for value in lab.differences(study, name, "attention", "one vector")]
-        means = [factor * mean(study.values(name, variant).values()) for variant in ("one vector", "attention")]
-        rows.append([f"{quarter} of 4", *means])
-    lab.table(f"{metric} by length, means over seeds", ("quarter of the lengths", "one vector", "attention"), rows)
+        for variant, line in lines.items():
+            line[quarter] = [factor * value for value in study.values(name, variant).values()]
+    rows = [[f"{quarter} of 4", *(mean(line[quarter]) for line in lines.values())] for quarter in QUARTERS]
+    what = f"{metric.replace('_', ' ')} by length"
+    lab.table(f"{what}, means over seeds", ("quarter of the lengths", *lines), rows)
+    lab.lines(what.capitalize(), "quarter of the strings, from short to long", lines)
     return gaps
 
 

@@ -28,16 +28,18 @@ SYMBOLS = 10
 
 def run(lab):
     largest = {name: dict.fromkeys(lab.seeds, 0) for name in NETWORKS}
-    rows = []
+    rows, lines = [], {name: {} for name in NETWORKS}
     for gap in GAPS[lab.scale]:
         study = trained(lab, gap)
         for name in NETWORKS:
             recall = recalled(study, name, "test", gap)
             longer = recalled(study, name, "longer", 2 * gap)
+            lines[name][gap] = list(recall.values())
             largest[name] |= {seed: gap for seed, share in recall.items() if share >= SOLVED}
             rows.append([gap, name, percent(recall.values()), solved(recall), percent(longer.values()), solved(longer)])
     header = ("gap", "network", "tokens recalled", "seeds that solve it", "at twice the gap", "seeds that solve that")
     lab.table("Tokens recalled, mean over seeds; chance is 12.5 %", header, rows)
+    lab.lines("Tokens recalled", "gap", lines, percent=True, log="x", chance=1 / 8)
     count = len(lab.seeds)
     for name, title in RECURRENT.items():
         ahead = sum(largest["attention"][seed] > largest[name][seed] for seed in lab.seeds)

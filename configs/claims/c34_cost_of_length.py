@@ -23,6 +23,10 @@ def run(lab):
     yield lab.near("exponent of the operations of attention", lab.exponent(LENGTHS, attention), 2, 0.02)
     yield lab.near("exponent of the operations of a recurrent network", lab.exponent(LENGTHS, recurrent), 1, 0.02)
 
+    lines = {"attention": attention, "recurrent network": recurrent}
+    lines = {name: dict(zip(LENGTHS, counts, strict=True)) for name, counts in lines.items()}
+    lab.lines(f"Operations by length, d = {WIDTH}", "T", lines, log="xy")
+
     # Two products, of queries with keys and of weights with values; a multiply-add is two operations.
     product = layer(lab, 30, 1000).matmul_flops_inside("attention/mixer") / 2 / 2
     yield lab.equal("multiply-adds of a product of attention at T = 30, d = 1,000", product, 900_000)

@@ -41,6 +41,11 @@ def run(lab):
     header = ("", *(f"T = {length:,}" for length in LENGTHS), "exponent")
     rows = [[NAMES.get(name, name), *counts, f"{exponents[name]:.3f}"] for name, counts in costs.items()]
     lab.table("Operations of what mixes the words", header, rows)
+    drawn = NAMES | {"Synthesizer, dense": "Synthesizer"}
+    lines = {
+        f"{short}: {exponents[name]:.2f}": dict(zip(LENGTHS, costs[name], strict=True)) for name, short in drawn.items()
+    }
+    lab.lines("Operations by length, with exponents", "T", lines, log="xy")
 
 
 def operations(lab, mixer, made_for_length=False, **fields):

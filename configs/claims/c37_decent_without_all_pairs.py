@@ -121,6 +121,8 @@ def approximations(lab):
         falls = min(less - more for less, more in zip(values, values[1:], strict=False))
         yield lab.above(f"{name}: least that the error falls by from each number to the next", falls, 0)
         lab.table(f"Error of {name}, untrained", tuple(map(str, by_size)), [values])
+        approximation, _, given = name.partition(", ")
+        lab.lines(f"Error of {approximation}, untrained", given, {approximation: by_size})
 
 
 def error(lab, full, mixer, **kwargs):

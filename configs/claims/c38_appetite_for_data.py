@@ -24,8 +24,10 @@ def run(lab):
     closed = [first - last for first, last in zip(gaps[few], gaps[many], strict=True)]
     yield lab.exceeds(f"accuracy with {few:,} examples, CNN less ViT", gaps[few], 0, " points")
     yield lab.exceeds(f"by how much less the CNN is ahead with {many:,} examples", closed, 0, " points")
-    rows = [[f"{count:,}", *(mean(study, name) for name in ("cnn", "vit"))] for count, study in studies.items()]
+    lines = {name: {count: values(study, name) for count, study in studies.items()} for name in ("cnn", "vit")}
+    rows = [[f"{count:,}", *(percent(line[count]) for line in lines.values())] for count in studies]
     lab.table("Test accuracy, mean over seeds", ("examples", "cnn", "vit"), [*rows, ["chance", "10 %", "10 %"]])
+    lab.lines("Test accuracy by number of examples", "examples", lines, percent=True, log="x")
 
 
 def train(lab, scale, count):
@@ -38,6 +40,9 @@ def points(lab, study):
     return [100 * value for value in lab.differences(study, "test/accuracy", "cnn", "vit")]
 
 
-def mean(study, variant):
-    values = list(study.values("test/accuracy", variant).values())
-    return f"{100 * sum(values) / len(values):.2f} %"
+def values(study, variant):
+    return list(study.values("test/accuracy", variant).values())
+
+
+def percent(shares):
+    return f"{100 * sum(shares) / len(shares):.2f} %"

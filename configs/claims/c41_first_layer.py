@@ -101,12 +101,27 @@ def show(lab, layers, cka, before, after):
         dotted = [path.replace("/", ".") for path in paths]
         for first, second in zip(dotted, dotted[1:], strict=False):
             rows.append([name, f"{first}, {second}", f"{mean(cka[name], f'test/cka/{first}/{second}'):.3f}"])
+        names = [path.rpartition(".")[2] for path in dotted]
+        lab.heat(f"CKA between the layers of the {name}", names, alike(cka[name], dotted), "Mean over seeds.")
     lab.table("CKA between neighbouring layers, mean over seeds", ("network", "layers", "CKA"), rows)
     heads = [name for name in next(iter(after.values())) if "/head_" in name]
     rows = [[name.split("/", 2)[2], f"{mean(before, name):.2f}", f"{mean(after, name):.2f}"] for name in heads]
+    lines = {
+        name: {number: [found[seed][head] for seed in sorted(found)] for number, head in enumerate(heads, 1)}
+        for name, found in (("untrained", before), ("trained", after))
+    }
+    lab.lines("How far heads look, in patches", "head, from the first layer to the last", lines)
     uniform = f"{mean(after, 'test/attention_distance_uniform'):.2f}"
     rows.append(["uniform attention", uniform, uniform])
     lab.table("How far heads look, in patches, mean over seeds", ("head", "untrained", "trained"), rows)
+
+
+def alike(by_seed, names):
+    """CKA of every two layers, mean over seeds; 1 of each with itself."""
+    values = numpy.eye(len(names))
+    for row, column in zip(*numpy.triu_indices(len(names), 1), strict=True):
+        values[row, column] = values[column, row] = mean(by_seed, f"test/cka/{names[row]}/{names[column]}")
+    return values
 
 
 def mean(by_seed, name):

@@ -15,15 +15,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from train import config as configs
 from train import evaluate, modules, plugins
-from train.compare import budget, checks, fairness, frontier, numbers, statistics, tuning
+from train.compare import budget, checks, fairness, frontier, numbers, plots, statistics, tuning
 from train.compare import subject as subjects
 from train.compare.checks import Check
 from train.compare.lab import Lab, Study
 from train.compare.pages import Table
+from train.compare.report import Chart
 from train.errors import Stopped, UserError, nearest
 
 Scale = Literal["small", "full"]
@@ -61,7 +63,7 @@ class Finding:
     Attributes:
         claim: what was claimed.
         checks: what was measured.
-        tables, studies: the evidence.
+        tables, charts, studies: the evidence.
         seconds: how long it took, runs that were found again apart.
         error: why there is no verdict, if there is none.
     """
@@ -72,6 +74,7 @@ class Finding:
     studies: Mapping[str, Study]
     seconds: float
     error: str | None = None
+    charts: tuple[Chart, ...] = ()
 
     @property
     def answer(self) -> str:
@@ -113,12 +116,48 @@ class ClaimLab:
     def __init__(self, lab: Lab, scale: Scale = "small", seeds: Sequence[int] = range(5)):
         self.lab, self.scale, self.seeds = lab, scale, tuple(seeds)
         self.tables: list[Table] = []
+        self.charts: list[Chart] = []
         self.studies: dict[str, Study] = {}
 
     def table(self, title: str, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Shows numbers beside the checks."""
         shown = [[cell if isinstance(cell, str) else checks.show(cell) for cell in row] for row in rows]
         self.tables.append(Table(title, header, shown))
+
+    def lines(
+        self,
+        title: str,
+        xlabel: str,
+        lines: Mapping[str, Mapping[float, float | Sequence[float]]],
+        *,
+        percent: bool = False,
+        log: Literal["", "x", "y", "xy"] = "",
+        chance: float | None = None,
+        caption: str = "",
+    ) -> None:
+        """Draws numbers against a size.
+
+        Args:
+            title, xlabel, caption: of the chart.
+            lines: by label, what was measured at each size: a number, or one for each seed.
+            percent: whether the numbers are shares.
+            log: axes that are logarithmic.
+            chance: what a network without knowledge of the input reaches.
+        """
+        curves = {
+            label: plots.Curve(np.asarray(list(line), float), np.asarray([np.atleast_1d(y) for y in line.values()]).T)
+            for label, line in lines.items()
+        }
+        look = plots.looks(list(lines))
+        drawn = plots.against(curves, look, title=title, xlabel=xlabel, percent=percent, log=log, chance=chance)
+        band = any(len(curve.values) > 1 for curve in curves.values())
+        about = "Mean over seeds; the band spans the lowest and the highest seed." if band else ""
+        self.charts.append(Chart(title, drawn, title, " ".join(filter(None, (caption, about)))))
+
+    def heat(self, title: str, names: Sequence[str], values: Any, caption: str = "") -> None:
+        """Draws numbers from 0 to 1 of every two of `names`, [N, N]."""
+        drawn = plots.heat(np.asarray(values), names, title=title)
+        self.charts.append(Chart(title, drawn, title, caption))
 
     def train(
         self,
@@ -253,7 +292,7 @@ def judge(claim: Claim, lab: ClaimLab) -> Finding:
             f"{type(crash).__name__}: {' '.join(str(crash).split())[:300]} ({Path(place.filename).name}:{place.lineno})"
         )
     seconds = time.monotonic() - begun
-    return Finding(claim, tuple(found), tuple(lab.tables), dict(lab.studies), seconds, error)
+    return Finding(claim, tuple(found), tuple(lab.tables), dict(lab.studies), seconds, error, tuple(lab.charts))
 
 
 def _claim(path: str) -> Claim:

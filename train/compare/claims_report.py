@@ -76,11 +76,12 @@ class Shown:
 
     @functools.cached_property
     def charts(self) -> list[Chart]:
-        """Learning curves of every study."""
-        return [chart for name, study in self.finding.studies.items() for chart in self._curves(name, study)]
+        """Those of the claim, then learning curves of every study."""
+        own = [dataclasses.replace(one, name=_slug(f"{self.claim.id} {one.name}")) for one in self.finding.charts]
+        return own + [chart for name, study in self.finding.studies.items() for chart in self._curves(name, study)]
 
     def _curves(self, name: str, study: Study) -> list[Chart]:
-        prefix = re.sub(r"\W+", "-", f"{self.claim.id} {name}").lower()
+        prefix = _slug(f"{self.claim.id} {name}")
         drawn = report.learning_curves(study, decisive_metric(study))
         return [
             dataclasses.replace(chart, name=f"{prefix}-{chart.name}", caption=f"{name}. {chart.caption}")
@@ -165,6 +166,11 @@ def command_of(identity: str, command: str) -> str:
 
 def decisive_metric(study: Study) -> str:
     return lab.primary_metric(study.metric_names())
+
+
+def _slug(text: str) -> str:
+    """For the name of a file."""
+    return re.sub(r"\W+", "-", text).strip("-").lower()
 
 
 def latex(text: str) -> str:

@@ -32,6 +32,7 @@ MARKERS = "osD^vPX"
 FONT = "font-family: 'DejaVu Sans'"  # As Matplotlib, which brings this font along, writes it into an SVG.
 INK, FAINT = "#22262b", "#d9dde2"
 INCHES = (4.6, 3.1)
+FEW = 16  # Sizes that have marks of their own; half as many are also written out.
 
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "charts",  # The same numbers draw the same file.
@@ -134,9 +135,7 @@ def curves(
         axes.plot(steps, means[label], color=colour, solid_capstyle="round")
     drawn = [*means.values(), *([] if chance is None else [np.asarray([chance])])]
     if chance is not None:
-        axes.axhline(chance, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
-        place: Any = ("axes fraction", "data")
-        axes.annotate("chance", (0, chance), (3, 3), xycoords=place, textcoords="offset points", size=9)
+        _draw_chance(axes, chance)
     if percent:
         axes.set_ylim(bottom=_floor(list(means.values())))
     if log:
@@ -158,6 +157,61 @@ def against_cost(
         axes.errorbar(cost, value.mean, error, color=look[label].colour, marker=look[label].marker, **BARS)
     axes.margins(0.18, 0.12)
     _name_points(figure, axes, {label: (point.cost, point.value.mean) for label, point in points.items()}, look)
+    return figure
+
+
+@_in_style
+def against(
+    lines: Mapping[str, Curve],
+    look: Mapping[str, Look],
+    *,
+    title: str,
+    xlabel: str,
+    percent: bool = False,
+    log: Literal["", "x", "y", "xy"] = "",
+    chance: float | None = None,
+) -> "Figure":
+    """The mean over seeds against a size, each size with a mark, in a band from the lowest seed to the highest."""
+    figure, axes = _chart(title, xlabel, percent)
+    means = {label: line.values.mean(0) for label, line in lines.items()}
+    for label, (sizes, values) in lines.items():
+        colour, marker = look[label]
+        axes.fill_between(sizes, values.min(0), values.max(0), color=colour, alpha=0.16, linewidth=0)
+        mark = marker if len(sizes) <= FEW else ""
+        axes.plot(sizes, means[label], color=colour, marker=mark, markersize=5)
+    drawn = np.concatenate(list(means.values()))
+    if chance is not None:
+        _draw_chance(axes, chance)
+        drawn = np.append(drawn, chance)
+    measured = np.unique(np.concatenate([line.steps for line in lines.values()]))
+    if "y" in log:
+        _widen(axes, "y", drawn)
+    if "x" in log:
+        _widen(axes, "x", measured)
+    if len(measured) <= FEW / 2:
+        axes.set_xticks(measured, [show_count(size) if size >= 10_000 else f"{size:g}" for size in measured])
+    _name_ends(figure, axes, {label: (lines[label].steps[-1], means[label][-1]) for label in lines}, look)
+    return figure
+
+
+@_in_style
+def heat(values: np.ndarray, names: Sequence[str], *, title: str) -> "Figure":
+    """Numbers from 0 to 1 of every two of some things, [N, N]: the greater, the darker, and each written out."""
+    from matplotlib.patches import Rectangle
+
+    figure, axes = _chart(title, "", percent=False)
+    places = np.arange(len(names))
+    axes.set(xlim=(-0.5, len(names) - 0.5), ylim=(len(names) - 0.5, -0.5), aspect="equal")
+    axes.grid(visible=False)
+    axes.spines["bottom"].set_visible(False)
+    axes.set_xticks(places, names, rotation=40, ha="right")
+    axes.set_yticks(places, names)
+    for row, column in np.ndindex(values.shape):
+        share = float(np.clip(values[row, column], 0, 1))
+        box = Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, color=COLOURS[0], alpha=0.7 * share, linewidth=0)
+        axes.add_patch(box)
+        axes.text(column, row, f"{values[row, column]:.2f}", ha="center", va="center", size=9)
+    _settle(figure)
     return figure
 
 
@@ -241,6 +295,12 @@ def _chart(title: str, xlabel: str, percent: bool) -> "tuple[Figure, Axes]":
         axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.5g} %")
     return figure, axes
+
+
+def _draw_chance(axes: "Axes", chance: float) -> None:
+    axes.axhline(chance, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+    place: Any = ("axes fraction", "data")
+    axes.annotate("chance", (0, chance), (3, 3), xycoords=place, textcoords="offset points", size=9)
 
 
 @_in_style

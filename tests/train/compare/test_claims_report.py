@@ -239,3 +239,22 @@ def test_filters_in_a_browser(folder: Path, tmp_path: Path, field: str, value: s
     assert f"{len(left)} of 3 shown" in done.stdout
     rows = re.findall(r"<tr data-section[^>]*>", done.stdout)
     assert sum("hidden" not in row for row in rows) == len(left) and len(rows) == 3
+
+
+def test_charts_of_a_claim_stand_in_its_section_and_beside_the_report(tmp_path: Path) -> None:
+    workshop = claims.ClaimLab(lab.Lab(str(tmp_path / "lab")))
+    workshop.lines(
+        "Errors by size", "size", {"one": {1: 0.5, 10: 0.25, 100: 0.125}, "seeds": {1: [1, 2], 100: [2, 4]}}, log="x"
+    )
+    workshop.heat("How alike / layers", ["a", "b"], [[1, 0.25], [0.25, 1]], "Mean over seeds.")
+    lines, heat = workshop.charts
+    assert lines.caption.startswith("Mean over seeds") and heat.caption == "Mean over seeds."
+    assert ">0.25<" in heat.svg and ">100<" in lines.svg and ">seeds<" in lines.svg
+    made = [finding("C01", checks.holds("x", True), charts=tuple(workshop.charts))]
+    claims_report.write(made, epath.Path(tmp_path), scale="small", command="")
+    assert {file.name for file in (tmp_path / "plots").glob("*.png")} == {
+        "c01-errors-by-size.png",
+        "c01-how-alike-layers.png",
+    }
+    page = (tmp_path / "report.html").read_text()
+    assert "Errors by size" in page and "How alike / layers" in page
