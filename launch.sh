@@ -200,7 +200,7 @@ train() {
 # Exit code 75 says "stopped and saved, run the same command again". We do, unless we were told to stop ourselves.
 # In Python: when a child ends just as a signal arrives, bash loses its exit code.
 restart='
-import signal, subprocess, sys
+import signal, subprocess, sys, time
 
 child, stopping = None, False
 
@@ -208,6 +208,8 @@ def stop(number, frame):
     # Never SIGINT: a terminal sends its Ctrl-C to the child too, and a second one means "now, without saving".
     global stopping
     stopping = True
+    if number == signal.SIGINT:  # The one of the terminal must come first, or it would be the second.
+        time.sleep(0.2)
     if child:
         child.terminate()
 
