@@ -15,7 +15,8 @@ IMAGE = jnp.asarray(np.random.default_rng(0).normal(size=(2, 12, 12, 1)), "float
 
 def fresh(name, **fields):
     model = archs.build(name, **fields)
-    return model, {"params": jax.jit(model.init)(jax.random.key(0), IMAGE)["params"]}
+    made = jax.jit(model.init)(jax.random.key(0), IMAGE)
+    return model, {name: made[name] for name in made if name != "intermediates"}
 
 
 @pytest.mark.parametrize("remat", ["none", "full"])
