@@ -18,7 +18,8 @@ from jax.sharding import AxisType, Mesh  # noqa: E402
 
 from train import config as configs  # noqa: E402
 from train import mesh as meshes  # noqa: E402
-from train.data import TrainingBatches, on_devices  # noqa: E402
+from train.data import TrainingBatches  # noqa: E402
+from train.data.feeding import on_devices  # noqa: E402
 from train.experiment import build  # noqa: E402
 from train.step import compile_steps  # noqa: E402
 

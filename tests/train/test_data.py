@@ -11,8 +11,9 @@ from flax.core import FrozenDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.data import Data, EvaluationBatches, TrainingBatches, on_devices, resize, shuffled, views
+from train.data import Data, EvaluationBatches, TrainingBatches, resize, shuffled, views
 from train.data.augmentations import random_shift
+from train.data.feeding import on_devices
 from train.data.sources import adding, captioned_digits, digits, tfds, transduction
 from train.errors import UserError
 from train.mesh import MeshShape

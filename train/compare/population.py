@@ -20,7 +20,7 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from train import loop, mesh, writers
-from train.data import on_host
+from train.data.feeding import on_host
 from train.errors import Diverged
 from train.experiment import Experiment
 from train.mesh import MeshShape

@@ -10,8 +10,7 @@ made at once, without those before it.
 import dataclasses
 import functools
 import math
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 import jax
@@ -19,7 +18,6 @@ import numpy as np
 from etils import epath
 from flax.core import FrozenDict
 
-from train import mesh as meshes
 from train.data import layouts, resize, sequences, views, vocabulary
 from train.data.vocabulary import Tokenizer, Vocabulary
 from train.errors import UserError
@@ -30,7 +28,6 @@ Arrays = dict[str, np.ndarray]
 SHUFFLE, AUGMENT = 1, 2
 HELD_OUT_SEED = 0  # Which examples are held out for validation never depends on the seed of a run.
 POOL = 50  # Batches among whose examples those of similar length are put together.
-DEVICE_AHEAD = 2  # Batches on their way to the device while one is computed on.
 
 
 class Examples(Protocol):
@@ -370,36 +367,3 @@ def _similar_together(order: np.ndarray, lengths: np.ndarray, batch_size: int, r
     whole = len(ordered) // batch_size * batch_size
     batches = rng.permutation(ordered[:whole].reshape(-1, batch_size))
     return np.concatenate([batches.ravel(), ordered[whole:]])
-
-
-def on_devices(
-    batches: TrainingBatches | EvaluationBatches, mesh: jax.sharding.Mesh, start: int = 0
-) -> Iterator[dict[str, jax.Array]]:
-    """Global batches on the mesh, from number `start` on, made and copied ahead of their use."""
-    waiting: deque[dict[str, jax.Array]] = deque()
-    for batch in on_host(batches, start):
-        waiting.append(meshes.put_batch(mesh, batch, batches.rows, batches.data.batch_size))
-        if len(waiting) > DEVICE_AHEAD:
-            yield waiting.popleft()
-    yield from waiting
-
-
-def on_host(batches: TrainingBatches | EvaluationBatches, start: int = 0) -> Iterator[Arrays]:
-    """The rows of this process, of every batch from number `start` on, made ahead of their use."""
-    import grain  # Takes long to import, and a config is checked without it.
-
-    data = batches.data
-    steps: Any = grain.MapDataset.source(batches)[start:]
-    host = steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4))
-    if data.workers and isinstance(batches, TrainingBatches):  # Evaluations are too short for processes to start.
-        _parse_absl_flags()
-        host = host.mp_prefetch(grain.MultiprocessingOptions(num_workers=data.workers))
-    yield from host
-
-
-def _parse_absl_flags() -> None:
-    """Grain's workers read absl flags, which must have been parsed, even if there are none."""
-    from absl import flags
-
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS(["train"])

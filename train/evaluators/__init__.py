@@ -16,7 +16,8 @@ from jaxtyping import Array
 
 from train import decoding
 from train import mesh as meshes
-from train.data import Augmentation, EvaluationBatches, on_devices
+from train.data import Augmentation, EvaluationBatches
+from train.data.feeding import on_devices
 from train.errors import UserError
 from train.step import TrainState
 

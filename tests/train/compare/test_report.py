@@ -13,7 +13,7 @@ import pytest
 from etils import epath
 from rich.console import Console
 
-from train.compare import lab, numbers, plots, report, variants
+from train.compare import lab, labels, numbers, plots, report, variants
 from train.compare.statistics import Interval
 from train.errors import Diverged
 
@@ -242,9 +242,9 @@ def test_energy_as_a_person_reads_it() -> None:
 
 
 def test_names_are_moved_apart_in_order() -> None:
-    assert plots.separate([0, 100], 10) == [0, 100]
-    assert plots.separate([0, 2, 4, 50], 10) == [-8, 2, 12, 50]
-    crowded = plots.separate(sorted(np.random.default_rng(0).uniform(0, 50, 20)), 10)
+    assert labels.separate([0, 100], 10) == [0, 100]
+    assert labels.separate([0, 2, 4, 50], 10) == [-8, 2, 12, 50]
+    crowded = labels.separate(sorted(np.random.default_rng(0).uniform(0, 50, 20)), 10)
     assert np.diff(crowded).min() >= 10 - 1e-9
 
 

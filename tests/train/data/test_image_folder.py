@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.data import Data, EvaluationBatches, TrainingBatches, on_devices, sequences
+from train.data import Data, EvaluationBatches, TrainingBatches, sequences
+from train.data.feeding import on_devices
 from train.data.sources.image_folder import Source
 from train.errors import UserError
 from train.mesh import MeshShape
