@@ -220,7 +220,8 @@ def measure(config: ConfigDict) -> dict[str, int]:
         `parameters`, and `flops_forward` for one example of the batch.
     """
     values = configs.to_json(config) | {"seed": 0}
-    values["data"] |= {"train_fraction": 1.0}  # Neither changes what it costs.
+    if config.data.tokenizer.name is None:  # Else the texts decide the vocabulary, and so the embedding.
+        values["data"] |= {"train_fraction": 1.0}
     return dict(_measured(json.dumps(values, sort_keys=True)))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from train import config as configs
 from train.compare import lab, variants
 from train.compare.progress import Progress, TimeLeft
 from train.errors import Diverged, Stopped, UserError
@@ -83,6 +84,12 @@ def test_measure_counts_one_example(config_file: str) -> None:
     assert costs["parameters"] == 64 * 64 + 64 + 64 * 10 + 10
     products = 2 * (64 * 64 + 64 * 10)
     assert products <= costs["flops_forward"] <= 1.05 * products
+
+
+def test_measure_knows_that_fewer_texts_have_fewer_words() -> None:
+    path = "configs/sst2.py:lstm:embedded"
+    all_of_them, few = (lab.measure(configs.load(path, [f"data.train_fraction={part}"])) for part in (1.0, 0.005))
+    assert few["parameters"] < all_of_them["parameters"]
 
 
 @pytest.mark.parametrize(
