@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from train import config as configs
 from train import experiment
 from train.compare import numbers
-from train.compare.lab import Lab, Run
+from train.compare.lab import Lab, Run, primary_metric
 from train.compare.pages import Table
 from train.errors import UserError
 
@@ -101,7 +101,8 @@ def tune(lab: Lab, variants: Mapping[str, ConfigDict], grid: Grid, metric: str |
     study = lab.train({names[key]: config for key, config in asked.items()}, [SEED])
     by_name = {run.variant: run for run in study.runs}
     trials = tuple(Trial(*key, by_name[name]) for key, name in names.items())
-    decisive = _decisive(study.metric_names(), metric)
+    # All evaluators measure on validation here, so only the name after the split says which metric is meant.
+    decisive = primary_metric(study.metric_names(), f"validation/{metric.rpartition('/')[2]}" if metric else None)
     chosen = {
         label: _best(label, [trial for trial in trials if trial.variant == label], decisive) for label in variants
     }
@@ -123,12 +124,6 @@ def trial_config(label: str, config: ConfigDict, overrides: Sequence[str]) -> Co
 
 def _overrides(fields: Sequence[str], values: Sequence[Any]) -> list[str]:
     return [f"{field}={value}" for field, value in zip(fields, values, strict=True)]
-
-
-def _decisive(names: Sequence[str], asked: str | None) -> str:
-    if asked:
-        return f"validation/{asked.rpartition('/')[2]}"
-    return "validation/accuracy" if "validation/accuracy" in names or not names else "validation/loss"
 
 
 def _best(label: str, trials: Sequence[Trial], metric: str) -> Trial:
