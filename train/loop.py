@@ -6,6 +6,7 @@ saved before all metrics that led to it were read as finite.
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 import time
@@ -21,7 +22,8 @@ from train import evaluators, pretrained, provenance, writers
 from train import mesh as meshes
 from train import workdir as workdirs
 from train.checkpoint import Checkpoints
-from train.data import TrainingBatches, on_devices
+from train.data import TrainingBatches
+from train.data.feeding import on_devices
 from train.energy import Energy
 from train.errors import Diverged, Stopped, UserError
 from train.experiment import BATCH, TOKENIZER, Experiment, build, described, saved_tokenizer
@@ -142,8 +144,11 @@ class Training:
         self.console = console
         self.profile = profile
         self.steps = experiment.run.steps
-        self.compiled: CompiledSteps = compile_steps(experiment.recipe, mesh, experiment.spec)
         self.evaluations: dict[str, float] = {}
+
+    @functools.cached_property
+    def compiled(self) -> CompiledSteps:
+        return compile_steps(self.experiment.recipe, self.mesh, self.experiment.spec)
 
     def describe(self) -> None:
         """Writes what the run is into its folder, unless its weights do not fit."""
