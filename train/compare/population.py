@@ -7,8 +7,6 @@ ended alone, to rounding. An interrupted one goes on alone, from its checkpoint,
 import contextlib
 import dataclasses
 import functools
-import math
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,14 +18,15 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from train import loop, mesh, writers
+from train.compare import timing
 from train.data.feeding import on_host
 from train.errors import Diverged
 from train.experiment import Experiment
 from train.mesh import MeshShape
 from train.signals import Signals
-from train.step import CompiledSteps, Recipe, TrainState, compile_steps, train_step
+from train.step import CompiledSteps, Recipe, TrainState, train_step
 
-TIMED_STEPS = 3
+TIMED_ROUNDS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,18 +67,17 @@ def can_be_trained(experiment: Experiment) -> bool:
     return jax.process_count() == 1 and cuts == MeshShape() and not experiment.data.length_buckets
 
 
-def gain(experiment: Experiment, size: int) -> float:
+def gain(built: Experiment, size: int) -> float:
     """How many times faster an update of `size` members is than as many updates one by one, measured here and now."""
-    device_mesh = experiment.mesh_shape.build()
-    rows = mesh.local_rows(device_mesh, experiment.data.batch_size)
-    batch = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in experiment.spec.items()}
-    with jax.set_mesh(device_mesh), jax.default_matmul_precision(experiment.run.matmul_precision):
-        alone = compile_steps(experiment.recipe, device_mesh, experiment.spec)
-        together = compile_population(experiment.recipe, size)
-        states = _stacked([alone.init(member) for member in range(size)], together)
-        global_batch = mesh.put_batch(device_mesh, batch, rows, experiment.data.batch_size)
-        one_by_one = _seconds(alone.train, alone.init(0), global_batch)
-        return size * one_by_one / _seconds(together.train, states, _stacked([batch] * size, together))
+    alone = timing.steps_of(built)
+    compiled = compile_population(built.recipe, size)
+
+    def update(states: TrainState, batches: Mapping[str, Any]) -> tuple[TrainState, list[Any]]:
+        with jax.default_matmul_precision(built.run.matmul_precision):
+            return compiled.train(states, batches)
+
+    states, batches = (_stacked([one] * size, compiled) for one in (alone.state, alone.batch))
+    return size * timing.beside(alone, timing.Steps(update, states, batches), TIMED_ROUNDS).value
 
 
 def train(
@@ -157,13 +155,3 @@ def _member(states: TrainState, number: int, alone: CompiledSteps) -> TrainState
     """The state of one member as it would lie on the mesh if it were trained alone."""
     shardings = jax.tree.map(lambda leaf: leaf.sharding, alone.abstract_state)
     return jax.device_put(jax.tree.map(lambda leaf: leaf[number], states), shardings)
-
-
-def _seconds(update: Callable[..., Any], state: Any, batch: Any) -> float:
-    """The least time of an update, after one that compiles."""
-    best = math.inf
-    for _ in range(1 + TIMED_STEPS):
-        begun = time.perf_counter()
-        state, _ = jax.block_until_ready(update(state, batch))
-        best = min(best, time.perf_counter() - begun)
-    return best

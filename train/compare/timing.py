@@ -7,6 +7,8 @@ is the median of their ratios.
 import dataclasses
 import math
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -38,8 +40,13 @@ class Ratio:
 
 
 def ratio(config: ConfigDict, reference: ConfigDict, rounds: int = ROUNDS) -> Ratio:
-    """Compiles both and takes steps in turn, in rounds that begin with the one and with the other."""
-    pair = [Steps(config), Steps(reference)]
+    """Compiles the steps of both and measures them beside each other."""
+    return beside(steps_of(experiment.build(config)), steps_of(experiment.build(reference)), rounds)
+
+
+def beside(steps: "Steps", reference: "Steps", rounds: int = ROUNDS) -> Ratio:
+    """Takes steps in turn, in rounds that begin with the one and with the other."""
+    pair = (steps, reference)
     times = np.empty((rounds, 2))
     for number in range(rounds):
         for which in (0, 1) if number % 2 else (1, 0):
@@ -57,17 +64,10 @@ def summary(times: np.ndarray) -> Ratio:
 
 
 class Steps:
-    """The compiled training step of a config, with a state and a batch on the device."""
+    """A compiled update, with a state, which it consumes and replaces, and a batch."""
 
-    def __init__(self, config: ConfigDict):
-        self.built = experiment.build(config)
-        self.mesh = self.built.mesh_shape.build()
-        self.compiled = step.compile_steps(self.built.recipe, self.mesh, self.built.spec)
-        rows = meshes.local_rows(self.mesh, self.built.data.batch_size)
-        batches = TrainingBatches(self.built.data, self.built.view, self.built.run.seed, 1, rows)
-        self.batch = meshes.put_batch(self.mesh, batches[0], rows, self.built.data.batch_size)
-        with jax.set_mesh(self.mesh):
-            self.state = self.compiled.init(self.built.run.seed)
+    def __init__(self, update: Callable[[Any, Any], tuple[Any, Any]], state: Any, batch: Any):
+        self.update, self.state, self.batch = update, state, batch
         self._take(1)  # It compiles.
         self.count = max(1, math.ceil(SECONDS / self._take(1)))
 
@@ -76,9 +76,24 @@ class Steps:
         return self._take(self.count) / self.count
 
     def _take(self, count: int) -> float:
-        with jax.set_mesh(self.mesh), jax.default_matmul_precision(self.built.run.matmul_precision):
-            begun = time.perf_counter()
-            for _ in range(count):
-                self.state, _ = self.compiled.train(self.state, self.batch)
-            jax.block_until_ready(self.state)
-            return time.perf_counter() - begun
+        begun = time.perf_counter()
+        for _ in range(count):
+            self.state, _ = self.update(self.state, self.batch)
+        jax.block_until_ready(self.state)
+        return time.perf_counter() - begun
+
+
+def steps_of(built: experiment.Experiment) -> Steps:
+    """Those of a run, on its first batch."""
+    mesh = built.mesh_shape.build()
+    compiled = step.compile_steps(built.recipe, mesh, built.spec)
+    rows = meshes.local_rows(mesh, built.data.batch_size)
+    batches = TrainingBatches(built.data, built.view, built.run.seed, 1, rows)
+
+    def update(state: Any, batch: Any) -> tuple[Any, Any]:
+        with jax.set_mesh(mesh), jax.default_matmul_precision(built.run.matmul_precision):
+            return compiled.train(state, batch)
+
+    with jax.set_mesh(mesh):
+        state = compiled.init(built.run.seed)
+    return Steps(update, state, meshes.put_batch(mesh, batches[0], rows, built.data.batch_size))
