@@ -34,6 +34,7 @@ class Tokenize(nn.Module):
         modality: One of `MODALITIES`.
         hidden_size: D, the width of a token.
         size: The model's `patch_size`, `frame_size` or `vocab_size`, as the modality needs it.
+        frames: Of video that a patch spans.
         positions: What is added for the place of a token.
         dtype: Type of the computation.
         param_dtype: Type of the parameters.
@@ -42,6 +43,7 @@ class Tokenize(nn.Module):
     modality: str
     hidden_size: int
     size: int
+    frames: int
     positions: Literal["learned", "sinusoidal", "none"]
     dtype: Dtype = "float32"
     param_dtype: Dtype = "float32"
@@ -57,8 +59,11 @@ class Tokenize(nn.Module):
         steps = jnp.where(mask.reshape(mask.shape + (1,) * (steps.ndim - 2)), steps, 0)
         if self.modality in ("image", "video"):
             patch = (self.size, self.size)
-            frames = steps.reshape(-1, *steps.shape[2:])
-            x = nn.Conv(self.hidden_size, patch, strides=patch, padding="VALID", **dtypes, name="patches")(frames)
+            mask = mask.reshape(batch, -1, self.frames).any(axis=2)
+            *_, rows, columns, colors = steps.shape
+            tubes = jnp.moveaxis(steps.reshape(-1, self.frames, rows, columns, colors), 1, 3)
+            tubes = tubes.reshape(-1, rows, columns, self.frames * colors)
+            x = nn.Conv(self.hidden_size, patch, strides=patch, padding="VALID", **dtypes, name="patches")(tubes)
             x = x.reshape(batch, -1, self.hidden_size)
             mask = jnp.repeat(mask, x.shape[1] // mask.shape[1], axis=1)
         elif self.modality == "tokens":
@@ -125,6 +130,7 @@ class Model(nn.Module):
         num_heads: Attention heads; must divide all `hidden_sizes`.
         mlp_size: Inner width of the blocks' perceptrons.
         patch_size: Width and height of the patches of images and of video frames; with these modalities only.
+        tubelet_size: Frames of video that a patch spans (Arnab et al., 2021, section 3.2); with video only.
         frame_size: Steps of audio, samples or rows of a spectrogram, that make a token; with audio only.
         vocab_size: Of texts; with tokens only.
         positions: Learned, for inputs as long as those of initialisation; sinusoidal, for any length; or none, which
@@ -149,6 +155,7 @@ class Model(nn.Module):
     num_heads: int = 4
     mlp_size: int = 256
     patch_size: int | None = None
+    tubelet_size: int = 1
     frame_size: int | None = None
     vocab_size: int | None = None
     positions: Literal["learned", "sinusoidal", "none"] = "learned"
@@ -223,7 +230,8 @@ class Model(nn.Module):
         mask = jnp.broadcast_to(mask[:, None], steps.shape[:2]) if mask.ndim == 1 else mask
         size = next((getattr(self, size) for size, needed_by in SIZES.items() if name in needed_by), 1)
         dtypes: dict[str, Any] = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        return Tokenize(name, width, size, self.positions, **dtypes, name=f"tokenize_{name}")(steps, mask)
+        frames = self.tubelet_size if name == "video" else 1
+        return Tokenize(name, width, size, frames, self.positions, **dtypes, name=f"tokenize_{name}")(steps, mask)
 
     def encoder(self, name: str) -> Encoder:
         block = {
@@ -302,6 +310,8 @@ class Model(nn.Module):
             f"fusion={self.fusion!r} needs one width for all modalities{' but the first' * first}, and hidden_sizes is "
             f"{self.hidden_sizes}": joins and len(set(self.hidden_sizes[first:])) > 1,
         }
+        alone = self.tubelet_size > 1 and "video" not in self.modalities
+        problems[f"tubelet_size={self.tubelet_size} goes with the modality video only; leave it out"] = alone
         for size, needed_by in SIZES.items():
             is_given, users = getattr(self, size) is not None, " or ".join(sorted(needed_by))
             is_needed = bool(needed_by & set(self.modalities))
@@ -329,9 +339,11 @@ class Model(nn.Module):
             allowed = [shape[:1]] if name == "image" else [shape[:1], shape[:2]]
             named = " or ".join(map(str, allowed))
             problems[f"{name}_mask is {mask_shape}; allowed: {named}"] = mask_shape not in allowed
-        cuts = {"image": (-3, -1, "patch_size"), "video": (-3, -1, "patch_size"), "audio": (1, 2, "frame_size")}
-        for name in [name for name in given if name in cuts and name in self.modalities]:
-            start, stop, size = cuts[name]
+        cuts = [("image", -3, -1, "patch_size"), ("video", -3, -1, "patch_size")]
+        cuts += [("video", 1, 2, "tubelet_size"), ("audio", 1, 2, "frame_size")]
+        for name, start, stop, size in cuts:
+            if name not in given or name not in self.modalities:
+                continue
             lengths, divisor = given[name].shape[start:stop], getattr(self, size)
             whole = "×".join(map(str, lengths))
             problems[f"{name} is {whole}, which {size}={divisor} does not divide; cut or pad it"] = any(

@@ -6,6 +6,7 @@ import pytest
 from jax import numpy as jnp
 
 import archs
+from archs.fusion import Tokenize
 from archs.layers.attention import MultiHeadAttention
 
 ALL = ("sequence", "image", "audio", "tokens", "video")
@@ -25,7 +26,7 @@ CASES = {
         "scan_layers": True,
         "remat": "full",
     },
-    "concat": {**SMALL, **SIZES, "fusion": "concat", "positions": "sinusoidal"},
+    "concat": {**SMALL, **SIZES, "fusion": "concat", "tubelet_size": 3, "positions": "sinusoidal"},
     "late": {**SMALL, **SIZES, "fusion": "late", "positions": "none"},
 }
 RNG = np.random.default_rng(0)
@@ -207,6 +208,19 @@ def test_spectrograms_are_cut_into_rows(random_variables):
     )
 
 
+def test_tubelets_are_a_convolution_over_time_and_place():
+    """What is masked counts as black; a tubelet is real where one of its frames is."""
+    video = jnp.asarray(RNG.normal(size=(2, 4, 4, 8, 3)), jnp.float32)
+    mask = jnp.asarray(np.arange(4) < np.array([[4], [1]]))
+    layer = Tokenize("video", hidden_size=5, size=4, frames=2, positions="none")
+    (tokens, real), variables = layer.init_with_output(jax.random.key(0), video, mask)
+    np.testing.assert_array_equal(real, [[True] * 4, [True, True, False, False]])
+    kernel = variables["params"]["patches"]["kernel"].reshape(4, 4, 2, 3, 5)
+    black = jnp.where(mask[..., None, None, None], video, 0)
+    expected = jnp.einsum("btfiwjc,ijfco->btwo", black.reshape(2, 2, 2, 4, 2, 4, 3), kernel).reshape(2, 4, 5)
+    np.testing.assert_allclose(tokens, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "fields, message",
     [
@@ -236,6 +250,11 @@ def test_spectrograms_are_cut_into_rows(random_variables):
         ({"modalities": ALL[:4]}, "fusion: video is given, and modalities is"),
         ({"patch_size": 3}, "fusion: image is 8×4, which patch_size=3 does not divide; cut or pad it"),
         ({"frame_size": 2}, "fusion: audio is 9, which frame_size=2 does not divide"),
+        ({"tubelet_size": 2}, "fusion: video is 3, which tubelet_size=2 does not divide"),
+        (
+            {"modalities": ALL[:4], "tubelet_size": 3},
+            "fusion: tubelet_size=3 goes with the modality video only; leave it out",
+        ),
     ],
 )
 def test_mistaken_fields_are_named(fields, message):
