@@ -85,7 +85,9 @@ def test_none_is_left_out():
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n not in QUICK else []) for n in RUNS])
-def test_a_few_steps_learn_a_few_examples(name, tmp_path):
+def test_a_few_steps_learn_a_few_examples(name, tmp_path, request):
+    if name == "inception":  # Convolutions over 299×299 pixels.
+        request.getfixturevalue("optimized")
     config, fields = RUNS[name]
     common = ["steps=12", "log_every=1", "data.batch_size=4", "data.train_fraction=0.002", "model.dropout_rate=0"]
     schedule = ["optimizer.schedule.warmup_steps=0", "optimizer.learning_rate=0.003", "checkpoint.every=None"]
