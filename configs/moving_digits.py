@@ -18,12 +18,13 @@ from ml_collections import ConfigDict
 from configs import common
 
 MODELS: dict[str, dict[str, Any]] = {
-    "lrcn": {"name": "lrcn", "hidden_size": 128, "dropout_rate": 0.3},
+    "lrcn": {"name": "lrcn", "hidden_sizes": (16, 32), "hidden_size": 128},
     "transformer": {
         "name": "fusion",
         "fusion": "single_stream",
         "modalities": ("video",),
         "patch_size": 4,
+        "tubelet_size": 2,
         "hidden_sizes": (64,),
         "num_layers": 3,
         "mlp_size": 128,
@@ -47,20 +48,20 @@ def get_config(argument: str = "") -> ConfigDict:
                     "name": "moving_digits",
                     "label": "direction" if is_frame else "both",
                     "frames": 1 if is_frame else 8,
-                    "train_size": 20_000,
+                    "train_size": 8_000,
                 },
                 "image_size": 28 if is_frame else None,
-                "batch_size": 32,
+                "batch_size": 32 if name == "transformer" else 64,
             },
             "optimizer": {
                 "name": "adamw",
-                "learning_rate": 2e-3,
+                "learning_rate": 1e-3 if name == "transformer" else 2e-3,
                 "weight_decay": 0.01,
                 "clip_norm": 1.0,
                 "schedule": {"name": "cosine", "warmup_steps": 100},
             },
             "evaluators": {"accuracy": {"every": 500}},
             "log_every": 100,
-            "steps": 2500,
+            "steps": 5000 if name == "transformer" else 2500,
         }
     )
