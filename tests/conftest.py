@@ -15,10 +15,6 @@ install_import_hook("archs", "beartype.beartype")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".cache" / "jax"))  # Commands run by tests share it.
 jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-# Tests compile much and compute little: without the costly passes they take a quarter to a third less time.
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-UNOPTIMIZED = os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "1"
-jax.config.update("jax_disable_most_optimizations", UNOPTIMIZED)
 
 
 @pytest.fixture(autouse=True)
@@ -26,11 +22,3 @@ def _strict_ranks():
     """Raises where an operation would broadcast arrays of different rank."""
     with jax.numpy_rank_promotion("raise"):
         yield
-
-
-@pytest.fixture
-def optimized():
-    """Compiles with all passes, for tests that compute much."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", UNOPTIMIZED)

@@ -19,8 +19,6 @@ assert len(ALWAYS) == len(QUICK)
 
 CIFAR = [file for file in TRAINED if "cifar10" in file.read_text() or "few_images.py" in file.read_text()]
 
-pytestmark = pytest.mark.usefixtures("optimized")
-
 STEPS = 4
 SIZES = {"train_size": 64, "eval_size": 32}
 ANSWERS = Answer.__args__

@@ -12,7 +12,7 @@ import archs
 from tests.peers.comparison import compare
 
 torch = pytest.importorskip("torch", reason="PyTorch is the peer; install the extra `peers`")
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("optimized")]
+pytestmark = pytest.mark.slow
 
 nn = torch.nn
 

@@ -20,7 +20,7 @@ RUNS = {
         ["data.image_size=32", "model.variant=11", "model.hidden_sizes=(4, 8, 8, 8, 8)", "model.mlp_size=16"],
     ),
     "resnet": (DIGITS, ["model.variant=18", "model.hidden_sizes=(4, 4, 8, 8)", "model.stem=small"]),
-    "inception": (DIGITS, ["data.image_size=299", "objective.auxiliary_weight=0.4"]),
+    "inception": (DIGITS, ["data.image_size=75", "model.auxiliary=False"]),
     "convnet1d": (DIGITS, ["data.image_size=32", "model.variant=M5", "model.hidden_sizes=(8, 8, 8)"]),
     "tcn": (DIGITS, ["model.hidden_size=8", "model.num_layers=4", "model.kernel_size=3"]),
     "rnn": (DIGITS, ["model.hidden_size=16"]),
@@ -85,9 +85,7 @@ def test_none_is_left_out():
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] if n not in QUICK else []) for n in RUNS])
-def test_a_few_steps_learn_a_few_examples(name, tmp_path, request):
-    if name == "inception":  # Convolutions over 299×299 pixels.
-        request.getfixturevalue("optimized")
+def test_a_few_steps_learn_a_few_examples(name, tmp_path):
     config, fields = RUNS[name]
     common = ["steps=12", "log_every=1", "data.batch_size=4", "data.train_fraction=0.002", "model.dropout_rate=0"]
     schedule = ["optimizer.schedule.warmup_steps=0", "optimizer.learning_rate=0.003", "checkpoint.every=None"]
