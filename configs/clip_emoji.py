@@ -7,7 +7,12 @@ twemoji/emojibase.data.json; a tenth is validation and a tenth test, whole emoji
 recall among all test emoji, both ways, and zero-shot classification of their groups from prompt templates. Arguments:
 resnet, vit (the image tower). With `:embedded`, as in vit:embedded, scikit-learn's digits with captions are read.
 
-Not measured yet.
+Result, test, seed 0 (one seed so far), on one of 2 CPU cores that other work shared, jax 0.10.2: resnet finds the text
+of 46.6 % of images among its first 10 of 191, and the image of 47.6 % of texts, 8.9 and 9.1 times chance (5.2 %), in 12
+min 29 s; vit 36.6 and 37.7 %, in 15 min 15 s. Ten times chance is not reached. Zero-shot classification of groups: 26.7
+and 20.9 %, where the most frequent group is 25.7 %: no better than that. Training pairs are known by heart by then (98
+% right in a batch). Tried with resnet on validation: 800 updates, 45.8 % both ways; those with 1,000 word pieces and
+dropout 0.3, 44.8 and 45.3 %, and 29.7 instead of 20.8 % of groups.
 """
 
 from typing import Any

@@ -3,12 +3,14 @@
     ./launch.sh train --config=configs/moving_digits.py:lrcn --workdir=runs/moving_lrcn
 
 8 frames of 16×16 pixels, 10 digits and 4 directions: 40 classes. A single frame says nothing about the direction.
-Arguments: lrcn (Donahue et al., 2015: a convolutional network for each frame, an LSTM over frames), transformer (tokens
-of all frames in one Transformer), and the control frame: a convolutional network that reads the middle frame alone,
-asked for the direction only.
+Arguments: lrcn (Donahue et al., 2015: a convolutional network for each frame, an LSTM over frames), transformer
+(patches that span two frames, in one Transformer), and the control frame: a convolutional network that reads the middle
+frame alone, asked for the direction only.
 
-Result of an earlier lrcn without dropout and with 4,000 training examples, validation accuracy of seed 0: 93.6 %, in 12
-min 18 s, on one of 2 CPU cores that other work shared, jax 0.10.2. The present settings are not measured yet.
+Result, validation accuracy of both, seed 0 (one seed so far), on one of 2 CPU cores that other work shared, jax 0.10.2:
+lrcn 96.6 %, in 10 min; transformer 93.4 %, where 95 % was wanted. Digits are easy, to tell a direction from its
+opposite is not: with dropout and a third convolution, in batches of 32 of 20,000 examples, lrcn was right in 58.3 % of
+the test split, and with frames in patches of their own, transformer in 55.7 %. frame is not measured yet.
 """
 
 from typing import Any
