@@ -7,8 +7,9 @@ configs/spoken_digits.py), as log-mel spectrograms; each is noise with probabili
 single_stream, concat, late (the mean over two networks' logits), and image and audio alone, all of the same blocks.
 With `:embedded`, as in late:embedded, sounds are tones.
 
-Result, validation accuracy of seed 0 (one seed so far): cross_attention 89.6 %, in 8 min 56 s, on one of 2 CPU cores
-that other work shared, jax 0.10.2. The other choices are not measured yet.
+Result, test accuracy of seed 0 (one seed so far), on one of 2 CPU cores that other work shared, jax 0.10.2: concat 89.1
+%, late 88.6 %, cross_attention 88.4 %, single_stream 86.9 %, audio 73.6 %, image 65.4 %; 35 s to 3 min 9 s each. Both
+kinds of attention beat the best single sense, and by this seed not the mean of two networks. Nothing was tuned.
 """
 
 from typing import Any
