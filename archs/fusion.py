@@ -60,9 +60,9 @@ class Tokenize(nn.Module):
         if self.modality in ("image", "video"):
             patch = (self.size, self.size)
             mask = mask.reshape(batch, -1, self.frames).any(axis=2)
-            *_, rows, columns, colors = steps.shape
-            tubes = jnp.moveaxis(steps.reshape(-1, self.frames, rows, columns, colors), 1, 3)
-            tubes = tubes.reshape(-1, rows, columns, self.frames * colors)
+            *_, rows, columns, colours = steps.shape
+            tubes = jnp.moveaxis(steps.reshape(-1, self.frames, rows, columns, colours), 1, 3)
+            tubes = tubes.reshape(-1, rows, columns, self.frames * colours)
             x = nn.Conv(self.hidden_size, patch, strides=patch, padding="VALID", **dtypes, name="patches")(tubes)
             x = x.reshape(batch, -1, self.hidden_size)
             mask = jnp.repeat(mask, x.shape[1] // mask.shape[1], axis=1)
