@@ -33,7 +33,6 @@ def performer_features():
 @pytest.mark.parametrize("made", [bidirectional_lstm, performer_features])
 def test_no_batch_is_shared_out_over_threads_that_wait_for_each_other(made):
     found = list(decompositions(made().jaxpr))
-    assert len(found) >= 4
     assert {equation.invars[0].aval.ndim for equation in found} == {2}
 
 

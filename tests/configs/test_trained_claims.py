@@ -39,6 +39,7 @@ def shortened(config):
     flags = [f"steps={min(STEPS, config.steps)}", "log_every=1"]
     flags += [f"data.source.{field}={min(size, source[field])}" for field, size in SIZES.items() if source.get(field)]
     flags += [f"evaluators.{name}.every=2" for name, one in config.evaluators.items() if one.every]
+    flags += ["data.length_buckets=()"] if config.data.get("length_buckets") else []  # Each is compiled by itself.
     flags += ["optimizer.schedule.warmup_steps=1"] if config.optimizer.schedule.get("warmup_steps") else []
     return configs.resolve(config, flags)
 
