@@ -194,6 +194,22 @@ def test_the_accelerator_can_be_said(checkout):
     assert "'gpu'" in message and "cuda12" in message
 
 
+TUNABLES = "import os; print(os.environ.get('GLIBC_TUNABLES'))"
+
+
+@pytest.mark.parametrize("verb", ["train", "compare"])
+@pytest.mark.parametrize(
+    "environment, tunables",
+    [
+        ({"ARCHS_ACCELERATOR": "cpu"}, r"glibc\.malloc\.\S+"),
+        ({"ARCHS_ACCELERATOR": "cpu", "GLIBC_TUNABLES": "mine"}, "mine"),
+        ({"ARCHS_ACCELERATOR": "tpu"}, "None"),
+    ],
+)
+def test_memory_is_kept_between_steps_on_a_cpu(checkout, verb, environment, tunables):
+    assert re.fullmatch(tunables, checkout.run(verb, STUB_PROGRAM=TUNABLES, **environment).stdout.strip())
+
+
 # ------------------------------------------------------------------ stops and restarts
 
 
