@@ -1,8 +1,8 @@
 """The laboratory trains variants over seeds, each run once, and hands back what they measured.
 
-A run lives in `WORKDIR/runs/<digest of its resolved config>`, so whoever asks for the same config finds it
-finished. A run that diverges or crashes is recorded and the others go on; the next call takes up again what
-failed or is unfinished. A signal (`train.errors.Stopped`) or a mistake of the user's ends the whole.
+A run lives in `WORKDIR/runs/<digest of its resolved config>`, so whoever asks for the same config finds it finished, or
+diverged: the same config would diverge again. A run that crashes is recorded and the others go on; the next call takes
+up again what crashed or is unfinished. A signal (`train.errors.Stopped`) or a mistake of the user's ends the whole.
 """
 
 import dataclasses
@@ -28,6 +28,7 @@ Train = Callable[..., Any]
 Together = Literal["auto", "always", "never"]
 PREFERRED = ("test/accuracy", "test/loss", "validation/accuracy", "validation/loss")  # As the metric that decides.
 DIVERGED = "diverged"  # How the error of a run begins that did.
+DIVERGENCE = "diverged.txt"  # That error, in the folder of the run; without the file, the run is trained again.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,30 +140,35 @@ class Lab:
         """
         runs = [self.run(label, config, seed) for seed in seeds for label, config in variants.items()]
         with self.progress.over(runs):
+            ended: dict[tuple[str, int], Run] = {}
             if self._may_train_together():
-                runs = [run for label in variants for run in self._train_together(label, runs)]
-            runs = [self._train_once(run) for run in runs]
+                for label in variants:
+                    ended |= self._train_together([run for run in runs if run.variant == label])
+            runs = [ended.get((run.variant, run.seed)) or self._train_once(run) for run in runs]
         return Study(tuple(sorted(runs, key=lambda run: (list(variants).index(run.variant), run.seed))))
 
     def run(self, label: str, config: ConfigDict, seed: int) -> Run:
         """The run of a variant with a seed, whether or not it has been trained."""
         seeded = configs.resolve(config, [f"seed={seed}"])
         folder = self.workdir / "runs" / configs.digest(seeded)
-        return Run(label, seed, seeded, folder, loop.finished(folder, seeded))
+        return Run(label, seed, seeded, folder, loop.finished(folder, seeded), _divergence(folder))
 
     def _may_train_together(self) -> bool:
         return self.together == "always" or (self.together == "auto" and jax.default_backend() != "cpu")
 
-    def _train_together(self, label: str, runs: Sequence[Run]) -> list[Run]:
-        """The runs of one variant; those that have not begun were trained as one population, if that is faster."""
-        own = [run for run in runs if run.variant == label]
-        new = [run for run in own if not (run.folder / "provenance.json").exists()]
+    def _train_together(self, runs: Sequence[Run]) -> dict[tuple[str, int], Run]:
+        """Trains those runs of one variant that have not begun as one population, if that is faster.
+
+        Returns:
+            What was trained, by variant and seed.
+        """
+        new = [run for run in runs if not (run.folder / "provenance.json").exists()]
         if len(new) < 2 or not self._pays(new):
-            return own
+            return {}
         with self.progress.training(*new) as writer:
             errors = self._attempt_together(new, writer)
-        trained = {run.seed: self._ended(run, error) for run, error in zip(new, errors, strict=True)}
-        return [trained.get(run.seed, run) for run in own]
+        ended = [self._ended(run, error) for run, error in zip(new, errors, strict=True)]
+        return {(run.variant, run.seed): run for run in ended}
 
     def _pays(self, runs: Sequence[Run]) -> bool:
         built = experiment.build(runs[0].config)
@@ -171,9 +177,7 @@ class Lab:
         return self.together == "always" or population.gain(built, len(runs)) > 1
 
     def _train_once(self, run: Run) -> Run:
-        if run.error:
-            return run
-        if run.result:
+        if run.result or run.diverged:
             self.progress.found(run)
             return run
         with self.progress.training(run) as writer:
@@ -182,6 +186,8 @@ class Lab:
 
     def _ended(self, run: Run, error: str | None) -> Run:
         run = dataclasses.replace(run, result=loop.finished(run.folder, run.config), error=error)
+        if run.diverged and jax.process_index() == 0:
+            (run.folder / DIVERGENCE).write_text(f"{run.error}\n")
         self.progress.ended(run)
         return run
 
@@ -211,6 +217,12 @@ class Lab:
             reason = " ".join(str(crash).split())[:300]
             return f"{type(crash).__name__}: {reason} (see {trace.relative_to(self.workdir)})"
         return None
+
+
+def _divergence(folder: epath.Path) -> str | None:
+    """How an earlier run in `folder` diverged, if it did."""
+    file = folder / DIVERGENCE
+    return file.read_text().strip() if file.exists() else None
 
 
 def measure(config: ConfigDict) -> dict[str, int]:

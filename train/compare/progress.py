@@ -65,8 +65,9 @@ class Progress:
         self.bar.remove_task(self.task)
 
     def found(self, run: "Run") -> None:
-        """A run that an earlier call has trained."""
-        self._line(run, Text(f"{self.describe(run.metrics)}  found, trained before"))
+        """A run that an earlier call has trained, to its end or until it diverged."""
+        text = f"{self.describe(run.metrics)}  found, trained before" if run.result else f"found, {run.error}"
+        self._line(run, Text(text, style="" if run.result else "red"))
 
     @contextlib.contextmanager
     def training(self, run: "Run", *others: "Run") -> Iterator["Follow"]:

@@ -133,7 +133,7 @@ def test_a_claim_that_crashes_has_no_verdict_and_the_others_go_on(judge: Any, pl
     assert "ZeroDivisionError" in page and "1 supported" in page
 
 
-def test_a_failed_run_leaves_its_claim_without_verdict(judge: Any, plant: Any, fake_train: Any) -> None:
+def test_a_failed_run_leaves_its_claim_without_verdict(judge: Any, plant: Any, fake_train: Any, tmp_path: Path) -> None:
     fake_train.failures = {2: Diverged("loss is nan at step 3")}
     files = plant("c91_true"), plant("c96_counts", COUNTED)
     code, found = judge(*files, "--seeds=2")
@@ -141,6 +141,10 @@ def test_a_failed_run_leaves_its_claim_without_verdict(judge: Any, plant: Any, f
     assert found["C91"]["error"] == "1 of 4 runs failed: wide seed 0 (diverged: loss is nan at step 3)"
     assert [run["error"] for run in found["C91"]["runs"]] == [None, None, "diverged: loss is nan at step 3", None]
     fake_train.failures = {}
+    code, again = judge(*files, "--seeds=2")
+    assert code == 3 and len(fake_train.calls) == 4 and again["C91"]["error"] == found["C91"]["error"]
+    (diverged,) = (tmp_path / "w").rglob("diverged.txt")
+    diverged.unlink()
     code, found = judge(*files, "--seeds=2")
     assert code == 0 and len(fake_train.calls) == 5 and found["C91"]["answer"] == "supported"
 
@@ -153,8 +157,10 @@ def test_a_claim_may_count_runs_that_diverge(judge: Any, plant: Any, fake_train:
     assert code == 0 and [check["measured"] for check in found["C91"]["checks"]][1:] == ["1"]
     assert [run["seed"] for run in found["C91"]["runs"] if run["error"]] == [0]
     fake_train.failures = {len(fake_train.calls) + 1: ValueError("out of memory")}
-    code, found = judge(plant("c91_counts", counts), "--seeds=3")
-    assert code == 3 and found["C91"]["error"].startswith("1 of 6 runs failed: wide seed 0 (ValueError: out of memory")
+    code, found = judge(plant("c91_counts", counts), "--seeds=4")
+    assert code == 3 and found["C91"]["error"].startswith(
+        "1 of 8 runs failed: narrow seed 3 (ValueError: out of memory"
+    )
 
 
 def test_a_signal_ends_the_whole(judge: Any, plant: Any, fake_train: Any) -> None:

@@ -65,8 +65,12 @@ def test_failed_runs_are_reported_and_the_rest_go_on(tmp_path: Path, config_file
     assert "Traceback" in (tmp_path / trace).read_text()
 
     again = lab.Lab(str(tmp_path), train_run=fake_train).train(compared, range(2))
-    assert fake_train.calls[4:] == [(64, 0), (16, 1)]
-    assert not again.failed and not (tmp_path / trace).exists()
+    assert fake_train.calls[4:] == [(16, 1)], "what crashed; what diverged would diverge again"
+    assert [run.error for run in again.failed] == [diverged.error] and not (tmp_path / trace).exists()
+
+    (diverged.folder / "diverged.txt").unlink()
+    last = lab.Lab(str(tmp_path), train_run=fake_train).train(compared, range(2))
+    assert fake_train.calls[5:] == [(64, 0)] and not last.failed
 
 
 @pytest.mark.parametrize("ending", [Stopped("saved"), UserError("no such data"), KeyboardInterrupt()])
