@@ -33,6 +33,8 @@ class Model(nn.Module):
         head: What is put out: "language_model" logits of the next token at every position, by the matrix of the
             embedding; "sequence" `num_classes` numbers, read at the last real token, by a linear map without bias;
             "tokens" as many at every token; "none" the features of every token.
+        predicts_tokens: Whether a model with head "sequence" also gives, in training, the logits of a language model,
+            sown into the collection `auxiliary`: GPT-1 is fine-tuned on both (Radford et al., 2018, equation 5).
         max_length: Positions that are learned; a longer input is refused.
         hidden_size: D, the width of a token.
         num_layers: Blocks.
@@ -55,6 +57,7 @@ class Model(nn.Module):
     vocab_size: int
     num_classes: int | None = None
     head: Literal["language_model", "sequence", "tokens", "none"] = "language_model"
+    predicts_tokens: bool = False
     max_length: int = 1024
     hidden_size: int = 768
     num_layers: int = 12
@@ -116,9 +119,11 @@ class Model(nn.Module):
             x = nn.LayerNorm(epsilon=self.norm_epsilon, **dtypes, name="norm")(x)
 
         wide = jnp.promote_types(x.dtype, jnp.float32)
+        table = embedding.embedding.astype(x.dtype)
         if self.head == "language_model":
-            table = embedding.embedding.astype(x.dtype)
             return jnp.einsum("btd,vd->btv", x, table, preferred_element_type=wide)
+        if self.predicts_tokens and train:
+            self.sow("auxiliary", "tokens", jnp.einsum("btd,vd->btv", x, table, preferred_element_type=wide))
         if self.head == "sequence":
             x = last_real(x, mask)
         if self.num_classes is not None:
@@ -135,6 +140,8 @@ class Model(nn.Module):
                 f"gpt: num_classes is {self.num_classes} with head={self.head!r}; give it with head='sequence' and "
                 "head='tokens', and with no other"
             )
+        if self.predicts_tokens and self.head != "sequence":
+            raise ValueError(f"gpt: predicts_tokens=True is for head='sequence', not {self.head!r}")
 
     def places(
         self, tokens: Int[Array, "B T"], mask: Bool[Array, "B T"] | None, decode: bool

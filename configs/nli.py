@@ -21,7 +21,7 @@ from configs import common
 PRETRAINED = {"bert": "runs/bert_text/export", "gpt": "runs/gpt_text/export"}
 SIZES = {"max_length": 128, "hidden_size": 128, "num_layers": 4, "num_heads": 4, "mlp_size": 512, "dropout_rate": 0.1}
 BERT = {"name": "bert", "head": "sequence", "num_classes": 3, **SIZES}
-GPT = {"name": "gpt", "norm": "post", "head": "sequence", "num_classes": 3, **SIZES}
+GPT = {"name": "gpt", "norm": "post", "head": "sequence", "predicts_tokens": True, "num_classes": 3, **SIZES}
 LSTM = {"name": "rnn", "cell": "lstm", "bidirectional": True, "outputs": "mean", "hidden_size": 128}
 MODELS: dict[str, dict[str, Any]] = {
     "bert": BERT,
@@ -57,7 +57,8 @@ def get_config(argument: str = "") -> ConfigDict:
     return ConfigDict(
         {
             "model": MODELS[name],
-            "objective": {"name": "classification"},
+            # GPT-1 goes on predicting tokens (Radford et al., 2018, section 4.1).
+            "objective": {"name": "classification", **({"language_model_weight": 0.5} if kind == "gpt" else {})},
             "data": {
                 "source": {"name": "tiny_inference"} if embedded else SICK,
                 "tokenizer": tokenizer,

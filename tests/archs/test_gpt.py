@@ -105,6 +105,21 @@ def test_classifiers_of_sequences_have_no_bias():
     assert shapes == {"sequence": {"kernel": (16, 3)}, "tokens": {"kernel": (16, 3), "bias": (3,)}}
 
 
+def test_a_classifier_may_predict_tokens_besides_in_training(random_variables):
+    """Radford et al., 2018, eq. 5."""
+    fields = {**SIZES, "head": "sequence", "num_classes": 3, "dropout_rate": 0.0}
+    model = archs.build("gpt", **fields, predicts_tokens=True)
+    variables = random_variables(model, TOKENS)
+    assert shapes_of(model) == shapes_of(archs.build("gpt", **fields))
+    classes, sown = model.apply(variables, TOKENS, MASK, train=True, mutable=["auxiliary"])
+    shared = {"params": {name: values for name, values in variables["params"].items() if name != "head"}}
+    logits = archs.build("gpt", **SIZES).apply(shared, TOKENS, MASK)
+    np.testing.assert_allclose(sown["auxiliary"]["tokens"][0], logits, rtol=1e-5, atol=1e-6)
+    evaluated, sown = model.apply(variables, TOKENS, MASK, mutable=["auxiliary"])
+    np.testing.assert_allclose(evaluated, classes, rtol=1e-5, atol=1e-6)
+    assert not sown
+
+
 def test_kernels_start_with_the_deviations_of_the_papers():
     """0.02 (Radford et al., 2018, section 4.1), and at the end of each branch of GPT-2 less, by 1/√(2L)."""
     sizes = {"vocab_size": 100, "hidden_size": 64, "num_layers": 2, "num_heads": 4, "mlp_size": 256}
@@ -210,6 +225,7 @@ def test_attention_weights_are_dropped_too_unless_the_mixer_says_otherwise(field
         ({"num_heads": 3}, "gpt: hidden_size=16 is not divisible by num_heads=3"),
         ({"head": "sequence"}, "gpt: num_classes is None with head='sequence'; give it with head='sequence' and"),
         ({"num_classes": 3}, "gpt: num_classes is 3 with head='language_model'; .* and with no other"),
+        ({"predicts_tokens": True}, "gpt: predicts_tokens=True is for head='sequence', not 'language_model'"),
         ({"max_length": 5}, "positions: the input has 6 tokens, and max_length is 5"),
     ],
 )

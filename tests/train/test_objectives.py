@@ -74,9 +74,41 @@ def test_auxiliary_heads_add_to_the_loss_of_training_only(given, weight):
     np.testing.assert_allclose(judge(objective, batch, model)[0], own, rtol=1e-6)
 
 
+class Reader(nn.Module):
+    """Gives the first two of the features as classes; in training, all of them as logits of the next token."""
+
+    num_classes: int = 2
+    predicts_tokens: bool = True
+
+    def __call__(self, features, *, train=False):
+        if train:
+            self.sow("auxiliary", "tokens", features)
+        return features[:, 0, :2]
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_tokens_may_be_predicted_besides_in_training(weight):
+    objective, label = classification.Objective(language_model_weight=weight), jnp.asarray([0, 1])
+    batch = {"features": LOGITS, "label": label, "tokens": LABEL, "mask": MASK}
+    classes = losses(LOGITS[:, 0, :2], label).mean()
+    tokens = losses(LOGITS[0, 0], LABEL[0, 1])  # All others lie behind padding, or are the first.
+    loss, metrics, _ = judge(objective, batch, Reader(), train=True)
+    np.testing.assert_allclose(loss, classes + weight * tokens, rtol=1e-6)
+    np.testing.assert_allclose(metrics["loss"], (2 * classes, 2), rtol=1e-6)
+    np.testing.assert_allclose(judge(objective, batch, Reader())[0], classes, rtol=1e-6)
+    assert objective.reads == ("label", "tokens")
+
+
 @pytest.mark.parametrize(
     "objective, model, batch, message",
     [
+        (classification.Objective(), Reader(), {"label": LABEL[:, 0]}, "the model predicts tokens; set"),
+        (
+            classification.Objective(language_model_weight=0.5),
+            Given(),
+            {"label": LABEL, "tokens": LABEL},
+            "the model does not predict tokens; set predicts_tokens of a gpt",
+        ),
         (classification.Objective(auxiliary_weight=0.3), Given(), {"label": LABEL}, "has no auxiliary head"),
         (classification.Objective(), Given(None), {"label": LABEL}, "the model gives features"),
         (classification.Objective(), Given(), {"label": LABEL[:, 0]}, r"logits \(2, 3, 4\) but the labels are \(2,\)"),

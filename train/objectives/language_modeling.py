@@ -6,7 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from train import objectives
 
@@ -35,16 +35,21 @@ class Objective:
         train: bool,
     ) -> tuple[Array, objectives.Metrics, Any]:
         logits, mutated, _ = objectives.apply(model, variables, batch, rngs=rngs, train=train)
-        tokens = batch["tokens"]
-        _check(model, logits.shape, tokens.shape)
-        real = objectives.valid_places(batch, tokens.shape, "mask")
-        valid, predicted, target = real[:, :-1] & real[:, 1:], logits[:, :-1], tokens[:, 1:]
-        correct = jnp.argmax(predicted, -1) == target
-        metrics = {
-            "loss": objectives.weighted(objectives.cross_entropy(predicted, target, 0.0), valid),
-            "accuracy": objectives.weighted(correct.astype(jnp.float32), valid),
-        }
+        _check(model, logits.shape, batch["tokens"].shape)
+        metrics = next_tokens(logits, batch)
         return objectives.mean(metrics["loss"]), metrics, mutated
+
+
+def next_tokens(logits: Float[Array, "B T V"], batch: objectives.Batch) -> objectives.Metrics:
+    """Loss and accuracy of the logits at t as a prediction of the token at t + 1, where both tokens are real."""
+    tokens = batch["tokens"]
+    real = objectives.valid_places(batch, tokens.shape, "mask")
+    valid, predicted, target = real[:, :-1] & real[:, 1:], logits[:, :-1], tokens[:, 1:]
+    correct = jnp.argmax(predicted, -1) == target
+    return {
+        "loss": objectives.weighted(objectives.cross_entropy(predicted, target, 0.0), valid),
+        "accuracy": objectives.weighted(correct.astype(jnp.float32), valid),
+    }
 
 
 def _check(model: nn.Module, logits: tuple[int, ...], tokens: tuple[int, ...]) -> None:
