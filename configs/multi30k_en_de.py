@@ -9,7 +9,15 @@ of 4 for all models, and BLEU by sacrebleu on test 2016, whole and by quarters o
 (additive attention), gru_fixed (Cho et al., 2014: one vector), transformer, of 2.6 million parameters each; with
 `:embedded`, a toy language.
 
-Not measured yet.
+Result, BLEU on test 2016 of seed 0 (one seed so far), beam of 4, on one of 2 CPU cores that other work shared, jax
+0.10.2:
+
+    model      whole   quarters of sentences, shortest first   time
+    gru        34.47   39.17   36.60   33.80   31.53           72 min, a part of it before launch.sh kept memory
+    gru_fixed  21.06   25.70   24.97   22.12   15.97           55 min
+
+One vector of fixed size costs 13.4 points, and 15.6 in the quarter of the longest sentences. Nothing was tuned. The
+Transformer's 6,000 updates are not finished.
 """
 
 from typing import Any

@@ -39,16 +39,21 @@ def page() -> str:
     """The whole list, in Markdown."""
     rows, sections = [], []
     for name, module in modules().items():
-        title, _, about = (inspect.getdoc(module) or "").partition("\n")
+        title, _, about = (inspect.getdoc(module) or "").partition("\n\n")
         forms = [*choices(module), *([":embedded"] if takes_embedded(module) else [])]
         rows.append(f"| [{name}](#{name.replace('.', '')}) | {title} | {', '.join(f'`{form}`' for form in forms)} |")
-        sections.append(f"## {name}\n\n**{title}**\n\n{_commands_as_code(about.strip())}\n")
+        sections.append(f"## {name}\n\n**{title}**\n\n{_indented_as_code(about)}\n")
     return HEADER + "\n".join(rows) + "\n\n" + "\n".join(sections)
 
 
-def _commands_as_code(text: str) -> str:
-    """Indented commands as blocks of code that can be copied."""
-    return re.sub(r"(?m)(^    .+\n?)+", lambda block: f"```bash\n{inspect.cleandoc(block[0])}\n```\n", text)
+def _indented_as_code(text: str) -> str:
+    """Indented lines, commands or tables, as blocks of code that can be copied."""
+
+    def fenced(block: re.Match) -> str:
+        language = "bash" if "./launch.sh" in block[0] else "text"
+        return f"```{language}\n{inspect.cleandoc(block[0])}\n```\n"
+
+    return re.sub(r"(?m)(^    .+\n?)+", fenced, text)
 
 
 if __name__ == "__main__":

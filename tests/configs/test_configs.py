@@ -41,6 +41,11 @@ def test_the_catalogue_is_up_to_date():
     assert (PROJECT / "configs" / "README.md").read_text() == catalogue.page(), "run python -m train.catalogue"
 
 
+def test_commands_in_the_catalogue_can_be_copied():
+    outside = re.sub(r"(?ms)^```.*?^```$", "", catalogue.page())
+    assert not re.search(r"(?m)^(\S+=\S* )*\./launch\.sh", outside)
+
+
 @pytest.mark.parametrize("path", ALL)
 def test_every_choice_resolves(path):
     config = configs.load(f"configs/{path}")
