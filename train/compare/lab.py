@@ -151,7 +151,8 @@ class Lab:
         """The run of a variant with a seed, whether or not it has been trained."""
         seeded = configs.resolve(config, [f"seed={seed}"])
         folder = self.workdir / "runs" / configs.digest(seeded)
-        return Run(label, seed, seeded, folder, loop.finished(folder, seeded), _divergence(folder))
+        result = loop.finished(folder, seeded)
+        return Run(label, seed, seeded, folder, result, None if result else _divergence(folder))
 
     def _may_train_together(self) -> bool:
         return self.together == "always" or (self.together == "auto" and jax.default_backend() != "cpu")
