@@ -17,6 +17,7 @@ CASES = {
     "gpt1": {
         **SIZES,
         "head": "sequence",
+        "predicts_tokens": True,
         "num_layers": 2,
         "norm": "post",
         "norm_epsilon": 1e-6,
