@@ -21,6 +21,7 @@ from archs.layers.head import Head
 
 Kind = Literal["basic", "bottleneck"]
 Padding = Literal["zero", "circular"]
+Downsampling = Literal["stride", "average", "blur"]
 
 # Keeps the variance of gradients from layer to layer (He et al., 2015, https://arxiv.org/abs/1502.01852).
 Convolution = functools.partial(ConvNorm, kernel_init=nn.initializers.variance_scaling(2.0, "fan_out", "normal"))
@@ -37,7 +38,7 @@ class Block(nn.Module):
         zero_init_residual: Whether f starts as zero.
         downsampling: Whether the first 3×3 convolution and the shortcut skip places, "stride", or what the one puts out
             and the other reads is averaged over `strides` by `strides` places, "average", as in CLIP (Radford et al.,
-            2021, section 2.4).
+            2021, section 2.4), or blurred before places are skipped, "blur"; see `blur`.
         dtype: Type of the computation.
         param_dtype: Type of the parameters.
     """
@@ -47,7 +48,7 @@ class Block(nn.Module):
     strides: int
     padding: Padding
     zero_init_residual: bool
-    downsampling: Literal["stride", "average"] = "stride"
+    downsampling: Downsampling = "stride"
     dtype: Dtype = "float32"
     param_dtype: Dtype = "float32"
 
@@ -58,11 +59,14 @@ class Block(nn.Module):
         )
         last = functools.partial(convolution, activation=None, zero_scale=self.zero_init_residual)
         size = self.hidden_size
-        averages = self.downsampling == "average" and self.strides != 1
-        strides, window = 1 if averages else self.strides, (self.strides, self.strides)
+        pools = self.downsampling != "stride" and self.strides != 1
+        strides, window = 1 if pools else self.strides, (self.strides, self.strides)
 
         def pool(x: Float[Array, "B X Y C"]) -> Float[Array, "B rows columns C"]:
-            return nn.avg_pool(x, window, strides=window) if averages else x
+            if not pools:
+                return x
+            average = self.downsampling == "average"
+            return nn.avg_pool(x, window, strides=window) if average else blur(x, self.strides, self.padding)
 
         if self.kind == "basic":
             width = size
@@ -78,6 +82,15 @@ class Block(nn.Module):
         if self.strides != 1 or x.shape[-1] != width:  # option B: a projection where shapes differ
             x = convolution(width, (1, 1), strides=strides, activation=None, name="shortcut")(pool(x), train=train)
         return nn.relu(x + y)
+
+
+def blur(x: Float[Array, "B X Y C"], strides: int, padding: Padding) -> Float[Array, "B rows columns C"]:
+    """Weighs 3×3 places as 1, 2, 1 along each axis, then skips places (Zhang, 2019, https://arxiv.org/abs/1904.11486).
+
+    Fine detail, which a shift of the image would move onto the places that are kept or off them, is gone before.
+    """
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="wrap" if padding == "circular" else "constant")
+    return nn.avg_pool(nn.avg_pool(x, (2, 2)), (2, 2), strides=(strides, strides))
 
 
 class Model(nn.Module):
@@ -96,6 +109,8 @@ class Model(nn.Module):
         zero_init_residual: Whether the last normalisation of each block starts with scale 0, so that each
             block starts as its shortcut (Goyal et al., 2017, https://arxiv.org/abs/1706.02677). The paper and
             torchvision's default do not.
+        downsampling: How stages after the first come to have fewer places: by convolutions of a stride, or by averages
+            or blurs after convolutions without; see `Block`. The stem stays as it is.
         dropout_rate: Share of the means dropped before the head, in training.
         dtype: Type of the computation; outputs are at least float32.
         param_dtype: Type of the parameters.
@@ -111,6 +126,7 @@ class Model(nn.Module):
     stem: Literal["imagenet", "small"] = "imagenet"
     padding: Padding = "zero"
     zero_init_residual: bool = False
+    downsampling: Downsampling = "stride"
     dropout_rate: float = 0.0
     dtype: Dtype = "float32"
     param_dtype: Dtype = "float32"
@@ -138,6 +154,7 @@ class Model(nn.Module):
                     strides=1 if block else strides,
                     padding=self.padding,
                     zero_init_residual=self.zero_init_residual,
+                    downsampling=self.downsampling,
                     **dtypes,
                     name=f"stage_{stage}_block_{block}",
                 )(x, train=train)

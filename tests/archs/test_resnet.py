@@ -4,13 +4,21 @@ import jax
 import numpy as np
 import pytest
 from jax import numpy as jnp
+from scipy import ndimage
 
 import archs
 from archs import resnet
 
 SMALL = {"stage_sizes": (1, 1), "hidden_sizes": (4, 8), "stage_strides": (1, 2)}
 CASES = {
-    "basic": {**SMALL, "block": "basic", "stem": "small", "padding": "circular", "zero_init_residual": True},
+    "basic": {
+        **SMALL,
+        "block": "basic",
+        "stem": "small",
+        "padding": "circular",
+        "zero_init_residual": True,
+        "downsampling": "blur",
+    },
     "bottleneck": SMALL,
 }
 INPUTS = {"image": np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)}
@@ -23,6 +31,7 @@ COUNTS = [
     ({"variant": "50", "num_classes": None}, 23_508_032),
 ]
 IMAGE = jnp.asarray(INPUTS["image"])
+KEY = jax.random.key(0)
 SPOTS = jnp.zeros_like(IMAGE).at[:, 12:18, 12:18].set(IMAGE[:, 12:18, 12:18])  # a mean over much noise varies little
 
 
@@ -63,6 +72,26 @@ def test_strides_and_zero_padding_see_shifts(fields, shift):
 def test_strides_on_a_torus_ignore_shifts_by_their_product():
     apply = features(padding="circular")  # 2 · 2 in the stem, 2 in the second stage
     assert change(apply, (8, 16)) < 1e-5 < 1e-3 < change(apply, (4, 0))
+
+
+@pytest.mark.parametrize("padding, mode", [("zero", "constant"), ("circular", "wrap")])
+@pytest.mark.parametrize("strides", [1, 2, 3])
+def test_blur_is_a_binomial_filter_before_places_are_skipped(padding, mode, strides):
+    image = np.asarray(IMAGE[0])
+    smooth = np.outer((1, 2, 1), (1, 2, 1))[..., None] / 16
+    expected = ndimage.convolve(image, smooth, mode=mode)[::strides, ::strides]
+    np.testing.assert_allclose(resnet.blur(IMAGE[:1], strides, padding)[0], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["basic", "bottleneck"])
+def test_a_blur_costs_no_parameter_and_makes_shifts_matter_less(kind):
+    fields = {"block": kind, "stem": "small", "padding": "circular"}
+    shapes = {
+        way: jax.eval_shape(archs.build("resnet", num_classes=3, **SMALL, **fields, downsampling=way).init, KEY, IMAGE)
+        for way in ("stride", "blur")
+    }
+    assert shapes["stride"] == shapes["blur"]
+    assert change(features(**fields, downsampling="blur"), (1, 0)) < 0.7 * change(features(**fields), (1, 0))
 
 
 def block(kind, strides=1, zero_init_residual=False):
