@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 import archs
 from archs.layers.recurrent import CELLS, RecurrentLayer
 from train import decoding, flops
+from train.errors import UserError
 
 TOKENS = ("tokens", "tokens_2", "source", "target", "token_types", "senders", "receivers")  # Inputs that are integers.
 Shape = tuple[int, ...]
@@ -130,14 +131,15 @@ class Subject:
 
     def seconds(self, variables: Mapping[str, Any], repeats: int = 5, **arrays: Any) -> float:
         """Median time of a forward and backward pass on a batch, after a first one that compiles."""
-        passes = jax.jit(self._passes)
-        jax.block_until_ready(passes(variables, arrays))
-        times = []
-        for _ in range(repeats):
-            begun = time.perf_counter()
-            jax.block_until_ready(passes(variables, arrays))
-            times.append(time.perf_counter() - begun)
-        return float(np.median(times))
+        return _median_time(functools.partial(jax.jit(self._passes), variables, arrays), repeats)
+
+    def memory(self, batch: int = 1) -> int:
+        """Bytes that a compiled forward and backward pass needs beside what it is given; nothing is run."""
+        spec = {name: jax.ShapeDtypeStruct((batch, *leaf.shape[1:]), leaf.dtype) for name, leaf in self.spec.items()}
+        plan = jax.jit(self._passes).lower(self.abstract, spec).compile().memory_analysis()
+        if plan is None:
+            raise UserError(f"XLA tells nothing about memory on {jax.default_backend()}.")
+        return plan.temp_size_in_bytes
 
     def shape_for(self, spec: Mapping[str, jax.ShapeDtypeStruct]) -> Shape | None:
         """Shape of the output for inputs of other shapes, by weights made for these; None where those do not fit."""
@@ -247,13 +249,20 @@ class Subject:
                 jax.debug.callback(lambda: calls.append(None))
             return method(*args, **kwargs)
 
+        with nn.intercept_methods(counted):
+            self._writing(variables, length, arrays)().block_until_ready()
+        jax.effects_barrier()
+        return len(calls)
+
+    def seconds_to_write(self, variables: Mapping[str, Any], length: int, repeats: int = 5, **arrays: Any) -> float:
+        """Median time in which the model writes `length` tokens for each row, after a first one that compiles."""
+        return _median_time(self._writing(variables, length, arrays), repeats)
+
+    def _writing(self, variables: Mapping[str, Any], length: int, arrays: Mapping[str, Any]) -> Callable[[], Any]:
         writer, given = decoding.Writer(self.module), jax.tree.map(jnp.asarray, arrays)
         choice: dict[str, Any] = {"length": length, "sampling": decoding.GREEDY, "key": jax.random.key(0)}
         write = jax.jit(functools.partial(decoding.sample, writer, **choice))
-        with nn.intercept_methods(counted):
-            write(variables, writer.read(given), writer.prompt(given)).block_until_ready()
-        jax.effects_barrier()
-        return len(calls)
+        return functools.partial(write, variables, writer.read(given), writer.prompt(given))
 
     @functools.cached_property  # Kept with the subject: another jit of the same function would compile it again.
     def _init(self) -> Callable[..., Any]:
@@ -362,6 +371,17 @@ def _at(path: str, change: Callable[[Any], Any]) -> Any:
         return change(output) if is_there else output
 
     return nn.intercept_methods(changed)
+
+
+def _median_time(call: Callable[[], Any], repeats: int) -> float:
+    """Seconds, after a first call that compiles."""
+    jax.block_until_ready(call())
+    times = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        jax.block_until_ready(call())
+        times.append(time.perf_counter() - begun)
+    return float(np.median(times))
 
 
 def _total(outputs: Any) -> Any:

@@ -109,3 +109,24 @@ def test_tokens_one_by_one_give_what_all_at_once_give(language_model, translator
 def test_each_word_that_is_written_takes_a_call(translator):
     transformer, variables, inputs = translator
     assert transformer.calls_to_write(variables, 3, source=inputs["source"]) == 3
+
+
+def test_memory_of_all_pairs_grows_with_the_square_of_the_length():
+    def attention(length):
+        return subjects.part(
+            "attention.MultiHeadAttention", {"x": (length, 8)}, num_heads=2, mixer_kwargs={"kernel": "plain"}
+        )
+
+    needed = {length: attention(length).memory(batch=2) for length in (128, 512)}
+    assert needed[512] > 2 * 2 * 4 * 512**2, "at least one matrix of weights for each head and row"
+    assert 8 < needed[512] / needed[128] < 20
+
+
+def test_times_are_of_what_was_asked(monkeypatch, translator):
+    """A clock that ticks when it is read, and so counts the repetitions."""
+    ticks = iter(range(100))
+    monkeypatch.setattr(subjects.time, "perf_counter", lambda: next(ticks))
+    transformer, variables, given = translator
+    assert transformer.seconds(variables, repeats=3, **given) == 1
+    assert transformer.seconds_to_write(variables, 2, repeats=2, source=given["source"]) == 1
+    assert next(ticks) == 2 * (3 + 2)
