@@ -45,7 +45,7 @@ class Evaluator(Scheduled):
         name, largest = experiment.config.model.name, _largest(path, self.split, experiment)
         if not 1 <= self.max_shift <= largest:
             raise UserError(f"{path}.max_shift: {self.max_shift} is out of range; it must be from 1 to {largest}.")
-        if _has_images(self.split, experiment):
+        if has_images(self.split, experiment):
             return
         moved = Moved(experiment.model, *steps_of(path, experiment), self.max_shift)
         variables = evaluated_variables(abstract_state(experiment.recipe, experiment.spec))
@@ -59,11 +59,11 @@ class Evaluator(Scheduled):
         return tuple(f"commutator_shift_{k}" for k in range(1, self.max_shift + 1))
 
     def evaluate(self, evaluation: Evaluation) -> dict[str, float]:
-        is_image = _has_images(self.split, evaluation.experiment)
-        pairs = self._of_images if is_image else self._of_sequences
+        is_image = has_images(self.split, evaluation.experiment)
+        pairs = self.shifted_images if is_image else self._of_sequences
         return {f"commutator_shift_{k}": difference(pairs(evaluation, k)) for k in range(1, self.max_shift + 1)}
 
-    def _of_images(self, evaluation: Evaluation, pixels: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def shifted_images(self, evaluation: Evaluation, pixels: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Outputs for images that were shifted, and for those that were not, of the same batch."""
         shift = random_shift.Augmentation(pixels)
         function = compiled(Plain(evaluation.experiment.model), evaluation.mesh)
@@ -139,13 +139,13 @@ def compiled(outputs: Plain | Moved, mesh: Mesh) -> Callable[[TrainState, Mappin
     return jax.jit(function, out_shardings=meshes.replicated(mesh))
 
 
-def _has_images(split: str, experiment: "Experiment") -> bool:
+def has_images(split: str, experiment: "Experiment") -> bool:
     return "image" in experiment.data.split(split)[np.zeros(1, int)]
 
 
 def _largest(path: str, split: str, experiment: "Experiment") -> int:
     """The largest shift that leaves something."""
-    if _has_images(split, experiment):
+    if has_images(split, experiment):
         return min(experiment.data.split(split)[np.zeros(1, int)]["image"].shape[1:3]) - 1
     name, _ = steps_of(path, experiment)
     return experiment.spec[name].shape[1] - 1
