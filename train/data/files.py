@@ -3,6 +3,7 @@
 import functools
 import gzip
 import io
+import lzma
 import os
 import posixpath
 import stat
@@ -19,7 +20,7 @@ from train.errors import UserError, nearest
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 # RuntimeError: a member of a zip file that is encrypted or packed in an unknown way, links of a tar file in a circle.
-UNREADABLE = (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
+UNREADABLE = (OSError, EOFError, RuntimeError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)
 
 
 class Files(Protocol):
@@ -63,9 +64,11 @@ def _archive(place: epath.Path, field: str, length: int, mtime: float) -> Files:
     """The archive at `place`, as long and as old as it is now."""
     try:
         archive = Zip(place) if place.name.endswith(".zip") else Tar(place)
+        members = archive.members()
     except UNREADABLE as error:
-        raise UserError(f"{field}: {place} is no archive that can be read: {error}") from error
-    for name in archive.members():
+        reason = " ".join(str(error).split())
+        raise UserError(f"{field}: {place} is no archive that can be read: {reason}") from error
+    for name in members:
         if posixpath.isabs(name) or posixpath.normpath(name).partition("/")[0] == "..":
             raise UserError(f"{field}: {place} has a member {name!r}, which lies outside of it; do not use it.")
     return archive
@@ -78,8 +81,11 @@ def find(path: str, field: str) -> epath.Path:
     if data_dir and not os.path.isabs(path):
         places.append(epath.Path(data_dir).expanduser() / path)
     for place in places:
-        if place.exists():
-            return place
+        try:
+            if place.exists():
+                return place
+        except ImportError as error:
+            raise UserError(f"{field}: {path} cannot be reached: {error}; pip install gcsfs") from error
     looked = " and ".join(map(str, places))
     hint = "" if data_dir else "; DATA_DIR is not set: it may name the folder that holds your data"
     raise UserError(f"{field}: {path!r} does not exist (looked at {looked}){hint}.")
@@ -133,7 +139,7 @@ class Folder:
         return str(self._place)
 
     def names(self) -> list[str]:
-        return sorted(_below(self._place, "")) if self.chosen is None else [self.chosen]
+        return sorted(_below(self._place, "", ())) if self.chosen is None else [self.chosen]
 
     def contents(self, names: Collection[str]) -> dict[str, bytes]:
         return {name: _unpacked(name, self._read(name), self.place) for name in names}
@@ -145,11 +151,15 @@ class Folder:
             raise UserError(f"{self.place}: {name} cannot be read: {error}") from error
 
 
-def _below(folder: epath.Path, prefix: str) -> Iterator[str]:
+def _below(folder: epath.Path, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
+    """The files in a folder, which lies in those `above`."""
+    here = os.path.realpath(folder)
+    if here in above:
+        raise UserError(f"{folder}: is a link to a folder that it lies in; its files would be there twice: remove it.")
     for entry in folder.iterdir():
         name = f"{prefix}{entry.name}"
         if entry.is_dir():
-            yield from _below(entry, f"{name}/")
+            yield from _below(entry, f"{name}/", (*above, here))
         else:
             yield name
 
@@ -191,6 +201,7 @@ class Tar:
         self.place = str(place)
         self._archive = tarfile.open(fileobj=io.BytesIO(place.read_bytes()))
         self._members = {posixpath.normpath(member.name): member for member in self._archive.getmembers()}
+        _check_whole(self._archive, len(self._members))
         self._lock = threading.Lock()  # All members are read through one position in the archive.
 
     def members(self) -> list[str]:
@@ -218,6 +229,20 @@ class Tar:
         if content is None:
             raise UserError(f"{self.place}: {name} is no regular file.")
         return content
+
+
+def _check_whole(archive: tarfile.TarFile, count: int) -> None:
+    """Refuses an archive that ends without the block of zeros that ends one, or whose packed bytes are damaged.
+
+    `tarfile` takes a damaged header for the end, and stops before gzip compares what it unpacked with its checksum.
+    """
+    file = archive.fileobj
+    assert file is not None, "it is open"
+    file.seek(archive.offset)
+    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError(f"it is damaged or cut off after {count} members")
+    while file.read(1 << 20):
+        pass
 
 
 def _target(link: str, target: str) -> str:

@@ -220,6 +220,43 @@ def test_a_damaged_archive_is_refused(kind, damage, tmp_path):
         files.opened(str(path), FIELD)
 
 
+def of_six(kind: str) -> bytes:
+    """A .tar of six members, or that packed."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for number in range(6):
+            add(archive, f"{number}.txt", f"text {number}\n".encode() * 50)
+    return made.getvalue() if kind == ".tar" else gzip.compress(made.getvalue(), mtime=0)
+
+
+# Of .tar: where the second member begins, 1024, its header is changed or missing, or the end is.
+DAMAGED = {
+    "header": (".tar", lambda whole: whole[:1028] + b"?" + whole[1029:]),
+    "cut in a header": (".tar", lambda whole: whole[: 1024 + 300]),
+    "cut between members": (".tar", lambda whole: whole[:1024]),
+    "checksum": (".tar.gz", lambda whole: whole[:-6] + bytes([whole[-6] ^ 1]) + whole[-5:]),
+    "no checksum": (".tar.gz", lambda whole: whole[:-8]),
+}
+
+
+@pytest.mark.parametrize("kind, damage", DAMAGED.values(), ids=list(DAMAGED))
+def test_damage_that_leaves_some_members_is_noticed(kind, damage, tmp_path):
+    path, whole = tmp_path / f"six{kind}", tmp_path / f"whole{kind}"
+    whole.write_bytes(of_six(kind))
+    assert len(files.opened(str(whole), FIELD).names()) == 6
+    path.write_bytes(damage(of_six(kind)))
+    with pytest.raises(UserError, match="is no archive that can be read") as error:
+        files.opened(str(path), FIELD)
+    assert "\n" not in str(error.value)
+
+
+def test_a_link_to_a_folder_above_is_refused(tmp_path):
+    make(tmp_path, "folder")
+    (tmp_path / "below" / "up").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="below/up: is a link to a folder that it lies in"):
+        files.opened(str(tmp_path), FIELD).names()
+
+
 def test_a_zip_member_with_a_password_is_refused(tmp_path):
     path = make(tmp_path, ".zip")
     content = path.read_bytes().replace(b"PK\x01\x02\x14\x03\x14\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01")
