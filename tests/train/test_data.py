@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 from pathlib import Path
 
 import jax
@@ -218,6 +219,11 @@ def test_fields_out_of_range_are_refused(fields):
         data(**fields)
 
 
+def test_a_validation_split_of_the_source_is_not_replaced():
+    with pytest.raises(UserError, match="validation_fraction: the source has a validation split already"):
+        Data(adding.Source(length=4), 1, validation_fraction=0.1).split("train")
+
+
 def test_unknown_and_empty_splits_are_refused():
     with pytest.raises(UserError, match="Allowed: train, test"):
         data().split("tset")
@@ -263,3 +269,33 @@ class TestTfds:
     def test_unknown_version(self, tmp_path):
         with pytest.raises(UserError, match="9.0.0"):
             tfds.Source("mnist:9.0.0", data_dir=str(tmp_path)).splits()
+
+    def test_a_missing_file_is_missed_at_once(self, folder, tmp_path):
+        shutil.copytree(Path(folder) / "mnist", tmp_path / "mnist", copy_function=os.symlink)
+        for file in tmp_path.rglob("*test*array_record*"):
+            file.unlink()
+        source = tfds.Source("mnist", data_dir=str(tmp_path))
+        assert len(source.split("train")) == 60_000
+        with pytest.raises(UserError, match="data set mnist, split 'test': records cannot be read, prepare it anew"):
+            source.split("test")
+
+    def test_a_damaged_description(self, folder, tmp_path):
+        shutil.copytree(Path(folder) / "mnist", tmp_path / "mnist", copy_function=os.symlink)
+        (file,) = tmp_path.rglob("dataset_info.json")
+        file.unlink()
+        file.write_text("{")
+        with pytest.raises(UserError, match="data set 'mnist' in .* is damaged"):
+            tfds.Source("mnist", data_dir=str(tmp_path)).splits()
+
+    @pytest.mark.parametrize("label", [-1, 3])
+    def test_labels_out_of_range(self, label):
+        class Prepared(list):
+            def __getitems__(self, places):
+                return [self[place] for place in places]
+
+        records = tfds.Records(Prepared([{"label": 0}, {"label": 2}, {"label": label}]), "x, split 'train'", 3)
+        assert records[np.array([1, 0])]["label"].tolist() == [2, 0]
+        with pytest.raises(
+            UserError, match=f"x, split 'train': example 2 has the label {label}, and there are 3 classes"
+        ):
+            records[np.array([0, 2])]

@@ -175,6 +175,11 @@ class Data:
     def _source_split(self, name: str) -> Examples:
         """A split as its source has it."""
         held_out = self.validation_fraction > 0
+        if held_out and "validation" in self.source.splits():
+            raise UserError(
+                "config.data.validation_fraction: the source has a validation split already, which would not be read; "
+                "set it to 0."
+            )
         known = self.source.splits() + (("validation",) if held_out else ())
         if name not in known:
             hint = "; set config.data.validation_fraction to hold one out" if name == "validation" else ""

@@ -38,12 +38,16 @@ class Source:
         return tuple(self._builder.info.splits)
 
     def split(self, name: str) -> "Records":
-        return Records(self._builder.as_data_source(split=name))
+        records = Records(self._builder.as_data_source(split=name), f"{self.dataset}, split {name!r}", self.num_classes)
+        if len(records):
+            records[np.asarray([0, len(records) - 1])]  # Files that are missing are missed now, and not after training.
+        return records
 
     @functools.cached_property
     def _builder(self) -> Any:
         """The data set's reader, made without touching the disk beyond reading."""
         import tensorflow_datasets as tfds
+        from google.protobuf import json_format
 
         logging.getLogger("absl").addFilter(lambda record: "OpenCV" not in record.getMessage())
         folder = os.path.expanduser(self.data_dir or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
@@ -53,6 +57,8 @@ class Source:
             known = [line.strip("\t -") for line in str(error).splitlines() if line.startswith("\t- ")]
             hint = nearest(self.dataset, known).partition("Allowed")[0] or "see tensorflow.org/datasets"
             raise UserError(f"config.data.source.dataset: TFDS has no data set {self.dataset!r}; {hint}") from error
+        except json_format.ParseError as error:
+            raise UserError(f"data set {self.dataset!r} in {folder} is damaged: {error}") from error
         except (AssertionError, ValueError) as error:
             raise UserError(f"config.data.source.dataset: {str(error).splitlines()[0]}") from error
         if not builder.info.splits or builder.info.file_format.value != "array_record":
@@ -73,16 +79,39 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Records:
-    """A split as examples."""
+    """A split as examples.
+
+    Attributes:
+        records: of TFDS.
+        name: of data set and split, for messages.
+        num_classes: that `label` may have; None if there is none.
+    """
 
     records: Any
+    name: str
+    num_classes: int | None = None
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        examples = self.records.__getitems__(indices.tolist())
-        return {name: _stack(name, [example[name] for example in examples]) for name in examples[0]}
+        try:
+            examples = self.records.__getitems__(indices.tolist())
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"data set {self.name}: records cannot be read, prepare it anew: {reason}") from error
+        found = {name: _stack(name, [example[name] for example in examples]) for name in examples[0]}
+        if self.num_classes is not None:
+            self._check_labels(found["label"], indices)
+        return found
+
+    def _check_labels(self, labels: np.ndarray, indices: np.ndarray) -> None:
+        wrong = np.flatnonzero((labels < 0) | (labels >= self.num_classes))
+        if wrong.size:
+            raise UserError(
+                f"data set {self.name}: example {indices[wrong[0]]} has the label {labels[wrong[0]]}, and there are "
+                f"{self.num_classes} classes, from 0."
+            )
 
 
 def _stack(name: str, values: Sequence[Any]) -> np.ndarray:
