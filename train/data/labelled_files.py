@@ -5,7 +5,7 @@ import functools
 import logging
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import ClassVar
 
@@ -28,7 +28,8 @@ class LabelledFiles:
 
     Attributes:
         path: a folder or an archive, from here or from the folder that DATA_DIR names. Files in it that have another
-            ending are left out, and their number is logged; hidden ones, whose names begin with a dot, are no data.
+            ending are left out, and their number is logged; hidden ones, in whose path a name begins with a dot, are no
+            data.
         pattern: a regular expression that is searched for in the path of each file, within the folder or archive. Its
             group `label` is the file's label; `split_by` may name other groups. The default takes the name of the
             folder that a file is in.
@@ -69,6 +70,7 @@ class LabelledFiles:
         if self.fractions is not None and self.split_by != "random":
             raise UserError(f"{FIELD}.fractions: does nothing unless split_by is 'random'.")
         check_fractions(self.fractions)
+        check_labels(self.labels)
 
     @property
     def num_classes(self) -> int:
@@ -106,7 +108,7 @@ class LabelledFiles:
 
     def _names(self) -> list[str]:
         opened = files.opened(self.path, f"{FIELD}.path")
-        visible = [name for name in opened.names() if not PurePosixPath(name).name.startswith(".")]
+        visible = [name for name in opened.names() if not any(part.startswith(".") for part in name.split("/"))]
         names = [name for name in visible if name.lower().endswith(self.endings)]
         if not names:
             raise UserError(f"{FIELD}.path: {opened.place} holds no file that ends in {', '.join(self.endings)}.")
@@ -148,6 +150,12 @@ class LabelledFiles:
                     raise UserError(f"{FIELD}.{field}: no file has {self.split_by} {value!r}; {nearest(value, known)}")
         if both := set(self.validation) & set(self.test):
             raise UserError(f"{FIELD}.test: {', '.join(sorted(both))} is in validation, too.")
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UserError(f"{FIELD}.labels: names {label!r} twice.")
 
 
 def check_fractions(fractions: tuple[float, float, float] | None) -> None:

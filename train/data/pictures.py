@@ -55,10 +55,12 @@ def check_sizes(names: Sequence[str], content: Content) -> None:
 
 
 def _opened(content: bytes, name: str) -> Any:
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         return Image.open(io.BytesIO(content))
+    except UnidentifiedImageError as error:
+        raise UserError(f"{name}: is no picture that can be read: its kind is not known.") from error
     except Exception as error:
         raise UserError(f"{name}: is no picture that can be read: {error}") from error
 

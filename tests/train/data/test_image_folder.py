@@ -139,6 +139,7 @@ def test_more_than_8_bits_are_refused(tmp_path):
             {"labels": ("dog",)},
             "test/cat/0.png: label 'cat' is not in the training split, or not in config.data.source",
         ),
+        ({"labels": ("cat", "cat")}, "config.data.source.labels: names 'cat' twice"),
         ({"path": "absent"}, "config.data.source.path: 'absent' does not exist"),
     ],
 )

@@ -131,6 +131,7 @@ def test_incomplete_pairs_are_refused_or_counted(folder, caplog):
         ({"labels": ("0",)}, "config.data.source.labels: does nothing without config.data.source.label"),
         ({"label": "length", "labels": ("0",)}, "label '1' is not in the training split, or not in"),
         ({"label": "length", "class_names": ("a",)}, "config.data.source.class_names: has 1 names for 2 classes: 0, 1"),
+        ({"label": "length", "labels": ("0", "0")}, "config.data.source.labels: names '0' twice"),
         ({"ignore": "("}, "config.data.source.ignore: '(' is no regular expression"),
         ({"fractions": (0.5, 0.6, 0.0)}, "config.data.source.fractions: (0.5, 0.6, 0.0) must be parts"),
         ({"image_size": -1}, "config.data.source.image_size: -1 is less than 1"),
@@ -150,7 +151,10 @@ def test_mistakes_are_named(folder, fields, message):
         ("bad.json", '[\n{"name": }]', "bad.json:2: is no JSON: Expecting value"),
         ("bad.json", '{"name": "red"}', "bad.json: is no list of objects"),
         ("bad.tsv", "name\ttag\nred", "bad.tsv:2: has 1 columns, and the first line has 2"),
-        ("bad.tsv", "", "config.data.source: bad.tsv has no column 'name'"),
+        ("bad.tsv", "", "config.data.source.table: bad.tsv has no row"),
+        ("bad.tsv", "name\ttag\n", "config.data.source.table: bad.tsv has no row"),
+        ("bad.json", "[]", "config.data.source.table: bad.json has no row"),
+        ("bad.json", "[" * 100_000, "bad.json: is nested too deeply to be read"),
     ],
 )
 def test_a_table_that_cannot_be_read(folder, name, content, message):

@@ -72,6 +72,7 @@ MISTAKES = {
     "too few columns": ("a\t1\n\nb\t0\n", {}, r"^train.tsv:2: has 1 columns"),
     "unknown label": (PLAIN + "x\tpositive\n", {"label": 1, "labels": ("0", "1")}, r"^train.tsv:4: label 'positive'"),
     "near label": ("a\tlow\nb\tlov\n", {"label": 1, "labels": ("low",)}, r"train.tsv:2: .*did you mean 'low'"),
+    "no label": (PLAIN + "x\t\n", {"label": 1}, r"^train.tsv:4: has no label"),
     "no such position": (PLAIN, {"label": 2}, r"config.data.source.label: train.tsv:1 has no column 2, but 2"),
     "no such name": (
         NAMED,
@@ -99,6 +100,7 @@ def test_a_mistake_names_file_and_line(content, fields, line, write):
         ({"text": "sentence_A"}, "'sentence_A' is a name, which needs config.data.source.header=True"),
         ({"label": -1}, "config.data.source.label: -1 is out of range"),
         ({"labels": ("a",)}, "does nothing without config.data.source.label"),
+        ({"label": 1, "labels": ("a", "b", "a")}, "config.data.source.labels: names 'a' twice"),
     ],
 )
 def test_fields_that_contradict_each_other_are_refused(fields, line):

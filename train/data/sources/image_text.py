@@ -13,7 +13,7 @@ import numpy as np
 
 from train.data import files, pictures
 from train.data.decoded import Decoded, content_of
-from train.data.labelled_files import FIELD, SPLITS, check_fractions, label_numbers, random_parts
+from train.data.labelled_files import FIELD, SPLITS, check_fractions, check_labels, label_numbers, random_parts
 from train.errors import UserError, nearest
 
 log = logging.getLogger(__name__)
@@ -82,6 +82,7 @@ class Source:
         for field in ("labels", "class_names"):
             if getattr(self, field) and self.label is None:
                 raise UserError(f"{FIELD}.{field}: does nothing without {FIELD}.label.")
+        check_labels(self.labels)
         try:
             re.compile(self.ignore)
         except re.error as error:
@@ -169,6 +170,8 @@ class Source:
         return tuple(dict.fromkeys([*read, self.label] if self.label else read))
 
     def _check_columns(self, rows: list[tuple[str, dict[str, str]]]) -> None:
+        if not rows:
+            raise UserError(f"{FIELD}.table: {self.table} has no row.")
         known = {column for _, row in rows for column in row}
         for column in self._columns():
             if column not in known:
@@ -229,6 +232,8 @@ def _json_rows(text: str, name: str) -> Iterator[tuple[str, dict[str, str]]]:
         entries = json.loads(text)
     except json.JSONDecodeError as error:
         raise UserError(f"{name}:{error.lineno}: is no JSON: {error.msg}.") from error
+    except RecursionError as error:
+        raise UserError(f"{name}: is nested too deeply to be read.") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise UserError(f"{name}: is no list of objects.")
     for number, entry in enumerate(entries):

@@ -9,6 +9,7 @@ import numpy as np
 
 from train.data import files
 from train.data.arrays import InMemory
+from train.data.labelled_files import check_labels
 from train.errors import UserError, nearest
 
 Column = int | str
@@ -49,6 +50,7 @@ class Source:
                 raise UserError(f"{FIELD}.{name}: {column} is out of range; positions count from 0.")
         if self.labels and self.label is None:
             raise UserError(f"{FIELD}.labels: does nothing without {FIELD}.label.")
+        check_labels(self.labels)
 
     @property
     def num_classes(self) -> int | None:
@@ -82,7 +84,11 @@ class Source:
     def _table(self, split: str) -> dict[str, list[str]]:
         opened = files.opened(self.path, f"{FIELD}.path")
         name = files.choose(opened, getattr(self, split), f"{FIELD}.{split}")
-        return read(opened, name, self._columns(), header=self.header)
+        table = read(opened, name, self._columns(), header=self.header)
+        for label, origin in zip(table.get("label", ()), table["origin"], strict=False):
+            if not label:
+                raise UserError(f"{origin}: has no label; fill it in, or remove the line.")
+        return table
 
 
 def read(opened: files.Files, name: str, columns: Mapping[str, Column], *, header: bool) -> dict[str, list[str]]:
