@@ -100,18 +100,21 @@ def _read(content: bytes, name: str) -> dict[str, np.ndarray]:
 
 def _width(arrays: Mapping[str, np.ndarray]) -> int:
     """D, how many features a node has."""
-    return int(arrays["num_features"]) if "num_features" in arrays else int(arrays["feat_col"].max()) + 1
+    return int(arrays["num_features"].item()) if "num_features" in arrays else int(arrays["feat_col"].max()) + 1
 
 
 def _check(arrays: Mapping[str, np.ndarray], name: str) -> None:
     """Refuses a file that lacks an array, or whose arrays do not fit each other."""
     features = ("features",) if "features" in arrays else ("feat_row", "feat_col", "feat_val")
     splits = [split for split in SPLITS.values() if split in arrays]
-    for key in ("edges", "labels", *features, "train_idx"):
+    for key in ("edges", "labels", *features, "train_idx", *splits):
         if key not in arrays:
             raise UserError(f"{name}: has no array {key!r}, but {', '.join(sorted(arrays))}.")
         if arrays[key].size == 0:
             raise UserError(f"{name}: its array {key!r} is empty.")
+        if key not in ("edges", "features") and arrays[key].ndim != 1:
+            raise UserError(f"{name}: {key!r} is {list(arrays[key].shape)}; it must be a list of numbers.")
+    _check_features(arrays, features, name)
     if "val_idx" not in arrays and "test_idx" not in arrays:
         raise UserError(f"{name}: has no array 'val_idx' or 'test_idx'; nothing could be measured.")
     nodes, edges = len(arrays["labels"]), arrays["edges"]
@@ -131,6 +134,19 @@ def _check(arrays: Mapping[str, np.ndarray], name: str) -> None:
     values, counts = np.unique(indices, return_counts=True)
     if (counts > 1).any():
         raise UserError(f"{name}: node {values[counts > 1][0]} is in {' and '.join(splits)} more than once.")
+
+
+def _check_features(arrays: Mapping[str, np.ndarray], keys: tuple[str, ...], name: str) -> None:
+    """Refuses features that are no finite numbers, are not as many as their places, or whose number is none."""
+    lengths = {key: len(arrays[key]) for key in keys}
+    if len(set(lengths.values())) > 1:
+        raise UserError(f"{name}: {', '.join(f'{key!r} has {length}' for key, length in lengths.items())} entries.")
+    values = arrays[keys[-1]]
+    if values.dtype.kind not in "iufb" or not np.isfinite(values).all():
+        raise UserError(f"{name}: {keys[-1]!r} must be finite numbers.")
+    count = arrays.get("num_features")
+    if count is not None and (count.dtype.kind not in "iu" or count.size != 1):
+        raise UserError(f"{name}: 'num_features' must be one integer.")
 
 
 def _check_numbers(values: np.ndarray, limit: int | None, what: str) -> None:
