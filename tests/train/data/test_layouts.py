@@ -208,6 +208,14 @@ def test_columns_without_text_are_refused(columns, line):
         text.Layout(4).arrange(InMemory({"text": np.zeros(1, np.int32)}), LETTERS, "train")
 
 
+def test_windows_leave_nothing_out_between_them_and_say_what_is_left(caplog):
+    with pytest.raises(UserError, match="config.data.layout.stride: 5 would leave out tokens between windows of 5"):
+        language.Layout(5, stride=5)
+    with caplog.at_level("INFO"):
+        language.Layout(5).arrange(examples(text=["abcabcabca"]), LETTERS, "train")
+    assert caplog.messages == ["2 of 11 tokens at the end of the training split fill no window"]
+
+
 def test_sizes_are_what_a_model_needs():
     known = Vocabulary(byte.Tokenizer().train([]), SPECIAL)
     assert text.Layout(9).sizes(known) == text_pair.Layout(9).sizes(known) == {"vocab_size": 262, "max_length": 9}

@@ -119,6 +119,11 @@ MISTAKES = {
         {},
         "config.data.source.train: table.tsv:1 names no column 'sentense'; did you mean 'sentence'",
     ),
+    "column of an archive": (
+        ("x.zip:1",),
+        {},
+        "'x.zip:1' asks for a column of an archive; only a table, unpacked, has",
+    ),
     "no such position": (("table.tsv:2",), {}, "config.data.source.train: table.tsv:1 has no column 2"),
     "blank file": (("poems", "blank.txt"), {}, "blank.txt: holds no text"),
     "blank lines": (("blank.txt",), {"unit": "line"}, "blank.txt: holds no text"),
@@ -147,6 +152,12 @@ def test_a_mistake_is_one_clear_line(train, fields, line, folder, monkeypatch):
     with pytest.raises(UserError) as error:
         text.Source(train, **fields).split("train")
     assert line in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_is_empty_is_counted(folder, caplog):
+    (folder / "gaps.txt").write_text("one\n\ntwo\n \n")
+    assert texts(text.Source(("gaps.txt",), unit="line")) == ["one", "two"]
+    assert caplog.messages == ["gaps.txt: 2 of 4 texts are empty, and left out"]
 
 
 def test_a_part_without_text_is_an_empty_split(folder):

@@ -1,6 +1,7 @@
 """All texts one behind the other, cut into windows: what a language model is trained on."""
 
 import dataclasses
+import logging
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,8 @@ import numpy as np
 from train.data import layouts, sequences
 from train.data.vocabulary import Vocabulary
 from train.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +36,11 @@ class Layout:
         layouts.check_length(self.max_length, 2)
         if self.stride is not None and self.stride < 1:
             raise UserError(f"config.data.layout.stride: {self.stride} is less than 1.")
+        if self.stride is not None and self.stride >= self.max_length:
+            raise UserError(
+                f"config.data.layout.stride: {self.stride} would leave out tokens between windows of "
+                f"{self.max_length}; it must be at most {self.max_length - 1}."
+            )
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -53,6 +61,8 @@ class Layout:
         if split != "train":
             return sequences.Windows(flat, np.arange(0, len(flat) - 1, apart), self.max_length)
         starts = np.arange(0, len(flat) - self.max_length + 1, self.stride or apart)
+        if left := len(flat) - (int(starts[-1]) + self.max_length):
+            log.info("%d of %d tokens at the end of the training split fill no window", left, len(flat))
         return sequences.Windows(flat, starts, self.max_length)
 
     def prompts(self, texts: list[str], vocabulary: Vocabulary) -> list[np.ndarray]:

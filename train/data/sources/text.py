@@ -1,6 +1,7 @@
 """Plain text, for models of language and for learning by hiding words: files, columns of tables, prepared data sets."""
 
 import dataclasses
+import logging
 import posixpath
 from collections.abc import Iterator
 from typing import Literal
@@ -11,6 +12,8 @@ from train.data import files, sequences
 from train.data.arrays import InMemory
 from train.data.sources import tfds, tsv
 from train.errors import UserError, nearest
+
+log = logging.getLogger(__name__)
 
 FIELD = "config.data.source"
 TFDS = "tfds:"
@@ -103,9 +106,12 @@ class Source:
             found = _from_table(path, split)
         else:
             found = self._in_units(_from_files(path, split))
-        texts = [(place, text) for place, text in found if text.strip()]
+        given = list(found)
+        texts = [(place, text) for place, text in given if text.strip()]
         if not texts:
             raise UserError(f"{FIELD}.{split}: {path!r} holds no text.")
+        if len(texts) < len(given):
+            log.warning("%s: %d of %d texts are empty, and left out", path, len(given) - len(texts), len(given))
         return texts
 
     def _in_units(self, texts: Iterator[tuple[Place, str]]) -> Iterator[tuple[Place, str]]:
@@ -116,9 +122,9 @@ class Source:
 def _from_files(path: str, split: str) -> Iterator[tuple[Place, str]]:
     opened = files.opened(path, f"{FIELD}.{split}")
     alone = isinstance(opened, files.Folder) and opened.chosen is not None
-    for name in opened.names():
+    for name, content in opened.contents(opened.names()).items():
         place = path if alone else f"{path.rstrip('/')}/{name}"
-        text = files.decode(opened.contents([name])[name], place)
+        text = files.decode(content, place)
         if not text.strip():
             raise UserError(f"{place}: holds no text; remove the file.")
         yield place, text
@@ -127,6 +133,8 @@ def _from_files(path: str, split: str) -> Iterator[tuple[Place, str]]:
 def _from_table(path: str, split: str) -> Iterator[tuple[Place, str]]:
     file, _, given = path.rpartition(":")
     column: tsv.Column = int(given) if given.isdecimal() else given
+    if file.endswith(files.ARCHIVES):
+        raise UserError(f"{FIELD}.{split}: {path!r} asks for a column of an archive; only a table, unpacked, has any.")
     opened = files.opened(file, f"{FIELD}.{split}")
     name = files.choose(opened, posixpath.basename(file), f"{FIELD}.{split}")
     table = tsv.read(opened, name, {split: column}, header=isinstance(column, str))
