@@ -47,6 +47,11 @@ def check_size(size: int, least: int, why: str) -> None:
         raise UserError(f"config.data.tokenizer.vocab_size: {size} is too small; it must be at least {least}: {why}.")
 
 
+def check_frequency(frequency: int) -> None:
+    if frequency < 0:
+        raise UserError(f"config.data.tokenizer.min_frequency: {frequency} is out of range; it must be at least 0.")
+
+
 class Tokenizer(Protocol):
     """How text is cut: a frozen dataclass, one for each module of `train.data.tokenizers`.
 
@@ -73,7 +78,8 @@ class Vocabulary:
         tokenizer.no_truncation()  # Files from elsewhere may ask for it: cutting is for layouts, which count.
         tokenizer.no_padding()
         self._tokenizer = tokenizer
-        self.size: int = 1 + max(tokenizer.get_vocab().values())  # Files from elsewhere may leave numbers out.
+        # Files from elsewhere may leave numbers out, or all of them.
+        self.size: int = 1 + max(tokenizer.get_vocab().values(), default=-1)
         self.special = special
         numbers = {role: tokenizer.token_to_id(word) for role, word in dataclasses.asdict(special).items()}
         for role, number in numbers.items():

@@ -144,6 +144,12 @@ def test_a_vocabulary_too_small_is_refused(kind, size):
         trained(type(TRAINED[kind])(vocab_size=size))
 
 
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "word", "character"])
+def test_a_frequency_below_0_is_refused(kind):
+    with pytest.raises(UserError, match="config.data.tokenizer.min_frequency: -1 is out of range"):
+        type(TRAINED[kind])(min_frequency=-1)
+
+
 class TestFromElsewhere:
     """A `tokenizer.json` as BERT has it, which asks for more than cutting text into tokens."""
 

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from train.data.vocabulary import SPECIAL, check_size
+from train.data.vocabulary import SPECIAL, check_frequency, check_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Tokenizer:
 
     def __post_init__(self) -> None:
         check_size(self.vocab_size, 262, "6 special tokens and 256 bytes")
+        check_frequency(self.min_frequency)
 
     def train(self, texts: Iterable[str]) -> Any:
         import tokenizers

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
-from train.data.vocabulary import SPECIAL
+from train.data.vocabulary import SPECIAL, check_frequency
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +22,9 @@ class Tokenizer:
     min_frequency: int = 1
 
     special = SPECIAL
+
+    def __post_init__(self) -> None:
+        check_frequency(self.min_frequency)
 
     def train(self, texts: Iterable[str]) -> Any:
         import tokenizers

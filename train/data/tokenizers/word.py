@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any, Literal
 
-from train.data.vocabulary import SPECIAL, check_size, numbered
+from train.data.vocabulary import SPECIAL, check_frequency, check_size, numbered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Tokenizer:
 
     def __post_init__(self) -> None:
         check_size(self.vocab_size, 7, "6 special tokens and a word")
+        check_frequency(self.min_frequency)
 
     def train(self, texts: Iterable[str]) -> Any:
         import tokenizers

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from train.data.vocabulary import SPECIAL, check_size, numbered
+from train.data.vocabulary import SPECIAL, check_frequency, check_size, numbered
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +26,9 @@ class Tokenizer:
     lowercase: bool = True
 
     special = SPECIAL
+
+    def __post_init__(self) -> None:
+        check_frequency(self.min_frequency)
 
     def train(self, texts: Iterable[str]) -> Any:
         from tokenizers import models
