@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from ml_collections import ConfigDict
 
 import archs
 from train import config as configs
-from train import objectives, optimizer, plugins
+from train import objectives, optimizer, plugins, workdir
 from train.checkpoint import CheckpointOptions
 from train.config import FROM_DATA, OPTIONAL, arguments
 from train.data import Data, views
@@ -169,7 +168,7 @@ def of_run(folder: epath.Path, overrides: Sequence[str], *, with_data: bool = Tr
     file = folder / "config.json"
     if not file.exists():
         raise UserError(f"{folder} holds no run: there is no config.json.")
-    trained = json.loads(file.read_text())
+    trained = workdir.read_json(file)
     config = configs.from_json(trained, overrides)
     # Completed, so that a field which is younger than the run has its default in both.
     before = configs.to_json(configs.from_json(trained))
@@ -179,13 +178,23 @@ def of_run(folder: epath.Path, overrides: Sequence[str], *, with_data: bool = Tr
         return build(config, saved_tokenizer(folder))
     if not (folder / BATCH).exists():
         raise UserError(f"{folder} has no {BATCH}, which training writes when it begins; start the run again.")
-    return build(config, saved_tokenizer(folder), json.loads((folder / BATCH).read_text()))
+    return build(config, saved_tokenizer(folder), workdir.read_json(folder / BATCH))
 
 
 def saved_tokenizer(folder: epath.Path) -> epath.Path | None:
-    """The tokenizer of the run in `folder`, if it has one; without a config there is no run yet."""
-    file = folder / TOKENIZER
-    return file if file.exists() and (folder / "config.json").exists() else None
+    """The tokenizer of the run in `folder`, if it has one; without a config there is no run yet.
+
+    Raises:
+        UserError: it had one, and lost it: another, trained on what the data are now, would be another language.
+    """
+    file, config = folder / TOKENIZER, folder / "config.json"
+    if not config.exists():
+        return None
+    if file.exists():
+        return file
+    if workdir.read_json(config)["data"].get("tokenizer", {}).get("name"):
+        raise UserError(f"{folder} has no {TOKENIZER}, which training writes when it begins.")
+    return None
 
 
 def _decided_by_data(section: ConfigDict, data: Data, objective: Any) -> dict[str, int]:

@@ -249,7 +249,13 @@ class Training:
         self.meter.flush()
         self.energy.joules()  # Often enough that no counter goes round unseen.
         due = self._due(done)
-        measured = self._evaluate(due, state, done) if due else {}
+        try:
+            measured = self._evaluate(due, state, done) if due else {}
+        except UserError:  # Of data that nobody had looked at: what was learned until then must not be lost.
+            if jax.process_count() == 1:
+                self.checkpoints.save(done, state, {})
+                self.checkpoints.wait()
+            raise
         if stop or self.experiment.checkpoint.due(done, self.steps):
             self.writer.flush()
             self.checkpoints.save(done, state, measured)
@@ -296,7 +302,7 @@ def _refuse_other_run(folder: epath.Path, config: ConfigDict) -> None:
     file = folder / "config.json"
     if not file.exists():
         return
-    if changed := configs.differences(json.loads(file.read_text()), configs.to_json(config)):
+    if changed := configs.differences(workdirs.read_json(file), configs.to_json(config)):
         raise UserError(
             f"{folder} holds a run with another config; these fields differ: {'; '.join(changed)}. "
             "Take another --workdir, or give the same config."
@@ -318,13 +324,10 @@ def _describe_run(folder: epath.Path, experiment: Experiment) -> None:
     origin = provenance.collect(seed=run.seed, matmul_precision=run.matmul_precision)
     if jax.process_index() != 0:
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--workdir: {folder} cannot be made: {error}") from error
+    workdirs.make(folder)
     file = folder / "provenance.json"
     if file.exists():
-        first = json.loads(file.read_text())
+        first = workdirs.read_json(file)
         origin = {**first, "resumed": [*first.get("resumed", []), origin]}
     elif run.init_from is not None:
         origin["init_from"] = pretrained.describe(run.init_from)

@@ -24,12 +24,26 @@ def at(path: str | os.PathLike[str]) -> epath.Path:
     if "://" not in os.fspath(path):
         folder = folder.resolve()
     try:
-        is_file = folder.exists() and not folder.is_dir()
+        is_there = [one for one in (folder, *folder.parents) if one.exists()]
     except ImportError as error:
         raise UserError(f"--workdir: {path} cannot be reached: {error}; pip install gcsfs") from error
-    if is_file:
-        raise UserError(f"--workdir: {path} is a file; it must be a folder, or not exist yet.")
+    except OSError as error:
+        raise UserError(f"--workdir: {path} cannot be reached: {error}") from error
+    if is_there and not is_there[0].is_dir():
+        raise UserError(f"--workdir: {is_there[0]} is a file; it must be a folder, or not exist yet.")
     return folder
+
+
+def make(folder: epath.Path, flag: str = "--workdir") -> None:
+    """Makes a folder that `flag` named, with those that it lies in.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{flag}: {folder} cannot be made: {error}") from error
 
 
 def check_shared(folder: epath.Path) -> None:
@@ -48,6 +62,18 @@ def check_shared(folder: epath.Path) -> None:
         file.unlink()
     if not everywhere:
         raise UserError(f"--workdir: {folder} is not the same folder in all processes; take a network folder or gs://…")
+
+
+def read_json(file: epath.Path) -> Any:
+    """What a file of a run says.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: it is not JSON ({error}).") from error
 
 
 def write_json(file: epath.Path, values: Any) -> None:

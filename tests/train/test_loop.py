@@ -11,6 +11,7 @@ from tests.train.runs import StopAt, final_state, rows, same, small
 from train import evaluate, loop, writers
 from train.__main__ import main
 from train.errors import DIVERGED, Diverged, Stopped, UserError, run_command
+from train.evaluators import accuracy
 
 
 def test_a_run_writes_what_it_did(tmp_path):
@@ -74,6 +75,20 @@ def test_an_evaluator_may_be_added_to_a_finished_run(tmp_path):
     after = loop.train(small("evaluators.shift_robustness.max_shift=1"), tmp_path)
     assert after.metrics.keys() == before.metrics.keys() | {"test/accuracy_shift_1"}
     assert after.step_time == before.step_time and after.digest != before.digest
+
+
+def test_what_was_learned_outlives_data_that_cannot_be_evaluated(tmp_path, monkeypatch):
+    whole = loop.train(small("evaluators.accuracy.every=None"), tmp_path / "whole")
+
+    def broken(self, evaluation):
+        raise UserError("7.png: is no picture")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="7.png"):
+        patch.setattr(accuracy.Evaluator, "evaluate", broken)
+        loop.train(small("evaluators.accuracy.every=None"), tmp_path / "broken")
+    mended = loop.train(small("evaluators.accuracy.every=None"), tmp_path / "broken")
+    assert mended.metrics == whole.metrics
+    assert rows(tmp_path / "broken") == rows(tmp_path / "whole"), "nothing was trained twice"
 
 
 def test_a_result_that_is_not_whole_is_made_again(tmp_path):

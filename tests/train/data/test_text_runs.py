@@ -127,6 +127,12 @@ def test_a_run_keeps_its_tokenizer(folder):
     trained = [row for row in rows(workdir) if "train/loss" in row]
     assert [row["step"] for row in trained] == [1, 2, 3, 4]
 
+    (workdir / "tokenizer.json").unlink()
+    (workdir / "result.json").unlink()
+    for use in (lambda: evaluate.evaluate(epath.Path(workdir), []), lambda: loop.train(config, workdir)):
+        with pytest.raises(UserError, match="has no tokenizer.json, which training writes when it begins"):
+            use()
+
 
 def test_a_run_may_begin_with_the_tokenizer_of_another(folder):
     """As fine-tuning does, whatever the new texts are."""
