@@ -1,7 +1,7 @@
 """Language models of characters: a GPT, and recurrent networks of as many parameters.
 
     TFDS_DATA_DIR=… ./launch.sh train --config=configs/char_lm.py:gpt --workdir=runs/char_gpt
-    ./launch.sh decode --workdir=runs/char_gpt
+    echo "ROMEO:" | ./launch.sh decode --workdir=runs/char_gpt --temperature=0.8
 
 Trained on Tiny Shakespeare (Karpathy, 2015), prepared by TFDS, with the settings that nanoGPT
 (https://github.com/karpathy/nanoGPT) gives for a CPU: 4 layers, 128 wide, a context of 64, 2,000 updates of 12 windows;

@@ -4,13 +4,13 @@
 
 Stories are generated: two animals meet, others stand by, one seizes the other, and what follows says only "it" and
 "its". Asked is whose part something is; the answer is one of 28 animals, and no pair of the test meets in training.
-Arguments: attention (a Transformer encoder), lstm (bidirectional, of about as many parameters), and the control nearby:
-the Transformer, reading the last sentence and the question alone, in which no animal is named.
+Arguments: attention (a Transformer encoder), lstm (bidirectional, 133,660 parameters to 113,820), and the control
+nearby: the Transformer, reading the last sentence and the question alone, in which no animal is named.
 
 Result, test accuracy of seed 0 (one seed so far): attention 100.0 %, lstm 51.9 %, nearby 1.2 %, in 2 min 34 s, 1 min
 49 s and 4 min 55 s, on one of 2 CPU cores that other work shared, jax 0.10.2. Nothing was tuned, but the stories: with
 more that stood by, and parts that either animal may have, attention was right for half of those it trained on after 900
-updates. After as many updates, the LSTM is right as often as one who guesses between the two animals that met.
+updates. The LSTM, after these 800, is right as often as one who guesses between the two animals that met.
 """
 
 from typing import Any
