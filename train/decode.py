@@ -29,7 +29,7 @@ from train.data.sequences import Ragged
 from train.data.vocabulary import Vocabulary
 from train.decoding import GREEDY, BeamSearch, Choice, Rereader, Sampling, Writer, compiled, has_cache, one_line
 from train.errors import UserError, run_command
-from train.experiment import TOKENIZER, Experiment, of_run, saved_tokenizer
+from train.experiment import Experiment, of_run
 from train.objectives import input_names
 from train.step import TrainState, compile_steps
 
@@ -109,10 +109,12 @@ def read_lines(path: str | None) -> list[tuple[str, str]]:
         UserError: it cannot be read, is not UTF-8 text, or holds nothing.
     """
     name = "standard input" if path is None else path
+    if path is None and sys.stdin is None:
+        raise UserError("--input: standard input is closed; name a file.")
     try:
         content = sys.stdin.buffer.read() if path is None else Path(path).expanduser().read_bytes()
     except OSError as error:
-        raise UserError(f"--input: {path} cannot be read: {error.strerror}.") from error
+        raise UserError(f"--input: {path or repr(path)} cannot be read: {error.strerror}.") from error
     lines = list(files.numbered(files.decode(content, name), name))
     if not lines:
         raise UserError(f"--input: {name} holds no line.")
@@ -192,6 +194,8 @@ class Decoder:
         ends = {"end_token": self.vocabulary.end, "pad_token": self.vocabulary.pad}
         room = self.layout.max_length - longest if self.is_language else self.layout.max_length
         length = max_length or room
+        if not self.is_language and length > room:
+            log.warning("%s was trained to write %d tokens at most, and is asked for %d", name, room, length)
         if self.is_language and not has_cache(model):
             if not {"tokens", "mask"} <= input_names(model).keys():
                 raise UserError(f"config.model: {name} cannot continue texts: it has no cache, and reads no mask.")
@@ -259,15 +263,15 @@ def _vocabulary(experiment: Experiment, folder: epath.Path) -> Vocabulary:
     """The run's tokens.
 
     Raises:
-        UserError: it does not write text, or its tokenizer is missing.
+        UserError: it does not write text.
     """
     layout, objective = experiment.config.data.layout.name, experiment.config.objective.name
     if (layout, objective) not in WRITES:
         allowed = " or ".join(f"{layout} with {objective}" for layout, objective in WRITES)
-        raise UserError(f"{folder} is no run that writes text: its layout is {layout} with {objective}, not {allowed}.")
-    vocabulary = experiment.data.vocabulary() if saved_tokenizer(folder) is not None else None
-    if vocabulary is None:
-        raise UserError(f"{folder} has no {TOKENIZER}, which training writes when it begins.")
+        found = f"its layout is {layout}" if layout else "its data are no texts,"
+        raise UserError(f"{folder} is no run that writes text: {found} with {objective}, not {allowed}.")
+    vocabulary = experiment.data.vocabulary()
+    assert vocabulary is not None, "such a layout goes with a tokenizer"
     return vocabulary
 
 

@@ -8,6 +8,7 @@ are pure; `compiled` makes one compiled function of them for a model, a way of c
 import dataclasses
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ from train.errors import UserError
 from train.objectives import input_names
 from train.step import TrainState, evaluated_variables
 
+LOWEST = 1e-4  # Of temperatures; logits that are divided by less leave float32.
 NEVER = -1e9  # The logarithm of a probability of nothing that stays finite in sums.
 
 
@@ -42,14 +44,15 @@ class Sampling:
     top_p: float | None = None
 
     def __post_init__(self) -> None:
+        is_finite = LOWEST <= self.temperature < math.inf
         holds = {
-            "temperature": self.temperature >= 0,
-            "top_k": self.top_k is None or self.top_k >= 1,
-            "top_p": self.top_p is None or 0 < self.top_p <= 1,
+            "temperature": (self.temperature == 0 or is_finite, f"0, or at least {LOWEST} and finite"),
+            "top_k": (self.top_k is None or self.top_k >= 1, "at least 1"),
+            "top_p": (self.top_p is None or 0 < self.top_p <= 1, "above 0 and at most 1"),
         }
-        for name, is_allowed in holds.items():
+        for name, (is_allowed, range_of) in holds.items():
             if not is_allowed:
-                raise UserError(f"{name}: {getattr(self, name)} is out of range.")
+                raise UserError(f"{name}: {getattr(self, name)} is out of range; it must be {range_of}.")
 
     def draw(self, key: PRNGKeyArray, logits: Float[Array, "B V"]) -> Int[Array, " B"]:
         if self.temperature == 0:

@@ -1,5 +1,6 @@
 """From a file and flags to a resolved config, or to one clear line."""
 
+import re
 import subprocess
 import sys
 
@@ -103,6 +104,7 @@ def test_differences_name_what_matters():
 RNN = "configs/quickstart.py:rnn"
 ADDING = ["--config.data.source.name=adding", "--config.objective.name=regression", "--config.model.num_classes=1"]
 MISTAKES = {
+    "config file of another kind": (["--config=README.md"], "README.md is not a config file"),
     "unknown config file": (["--config=configs/quikstart.py"], "did you mean 'configs/quickstart.py'"),
     "unknown argument": (["--config=configs/quickstart.py:lent"], "did you mean 'lenet'"),
     "unknown field": (
@@ -221,3 +223,10 @@ def test_a_file_that_is_no_config(tmp_path):
 )
 def test_text_that_looks_like_a_number_is_text_where_text_is_asked_for(flags, field, value):
     assert configs.load("configs/quickstart.py:mlp", flags).model[field] == value
+
+
+@pytest.mark.parametrize("line, message", [("x = undefined", ":2: NameError: name 'undefined'"), ("x = (", ":2: ")])
+def test_a_config_file_that_fails_is_named_with_its_line(tmp_path, line, message):
+    (tmp_path / "bad.py").write_text(f"y = 1\n{line}\n")
+    with pytest.raises(UserError, match=re.escape(f"{tmp_path / 'bad.py'}{message}")):
+        configs.load(str(tmp_path / "bad.py"))

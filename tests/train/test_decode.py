@@ -153,7 +153,9 @@ def test_how_tokens_are_chosen(flags, default, choice):
         (["--seed=1"], "--temperature: 0 draws nothing, so --seed would do nothing"),
         (["--temperature=0", "--top_k=2"], "so --top_k would do nothing"),
         (["--temperature=-1"], "--temperature: -1.0 is out of range"),
-        (["--top_p=2"], "--top_p: 2.0 is out of range"),
+        (["--temperature=inf"], "--temperature: inf is out of range; it must be 0, or at least 0.0001 and finite"),
+        (["--temperature=1e-40"], "--temperature: 1e-40 is out of range"),
+        (["--top_p=2"], "--top_p: 2.0 is out of range; it must be above 0 and at most 1"),
         (["--beam=0"], "--beam: 0 is out of range"),
         (["--beam=2", "--alpha=-1"], "--alpha: -1.0 is out of range"),
         (["--max_length=0"], "--max_length: 0 is out of range"),
@@ -185,6 +187,25 @@ def test_bytes_that_are_no_text(translator, tmp_path):
         decode.main([f"--workdir={translator}", "--input=nowhere"])
 
 
+def test_a_closed_standard_input(translator, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(UserError, match="--input: standard input is closed; name a file"):
+        decode.main([f"--workdir={translator}"])
+
+
+def test_more_than_was_trained_is_warned_of(translator, write, caplog):
+    write(translator, "one two", "--max_length=20")
+    assert "was trained to write 8 tokens at most, and is asked for 20" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["config.json", "batch.json"])
+def test_a_damaged_run_is_named(translator, tmp_path, name):
+    shutil.copytree(translator, tmp_path / "run")
+    (tmp_path / "run" / name).write_text('{"half": ')
+    with pytest.raises(UserError, match=rf"{name} is damaged: it is not JSON"):
+        decode.main([f"--workdir={tmp_path / 'run'}"])
+
+
 def test_a_beginning_that_fills_the_window(characters, write):
     with pytest.raises(UserError, match="has 13 tokens, and the model was trained on 11"):
         write(characters, "to be or not ")
@@ -197,7 +218,7 @@ def test_unknown_words_are_counted(translator, write, caplog):
 
 def test_runs_that_write_no_text(tmp_path, translator, capfd):
     loop.train(small("steps=1"), tmp_path / "digits")
-    with pytest.raises(UserError, match="is no run that writes text: its layout is None with classification"):
+    with pytest.raises(UserError, match="is no run that writes text: its data are no texts, with classification"):
         decode.main([f"--workdir={tmp_path / 'digits'}"])
     with pytest.raises(UserError, match="holds no run"):
         decode.main([f"--workdir={tmp_path / 'nothing'}"])

@@ -65,6 +65,8 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     if (options.claims or options.table) and given:
         what = "claims say themselves" if options.claims else "a table says itself"
         raise UserError(f"{', '.join(given)}: {what} what is compared; leave it out.")
+    if options.metric == "":
+        raise UserError("--metric: names none; leave it out, or name one such as test/accuracy.")
     if options.config and (options.only or options.results or options.scale != "small"):
         raise UserError("--only, --results and --scale: they are for claims; leave them out with --config.")
     if options.results and options.only:
@@ -89,10 +91,14 @@ def compare(argv: Sequence[str]) -> bool:
     workdir.at(options.workdir)  # Refuses what cannot be a folder, before anything is trained.
     mesh.initialize_distributed()
     _check_metric(compared, options.metric)
+    if options.match and len(compared) < 2:
+        raise UserError(f"--match={options.match}: there is only {', '.join(compared)}, and nothing to match it with.")
     costs = {label: _measured(label, config) for label, config in compared.items()}
     memory = epath.Path(options.workdir) / "matched"
     matched = budget.match(compared, options.match, memory=memory) if options.match else {}
     compared |= {label: one.config for label, one in matched.items()}
+    variants.refuse_equal(compared, f"the width in which they differ is what --match={options.match} chooses")
+    workdir.make(workdir.at(options.workdir))
     costs |= {label: lab.measure(one.config) for label, one in matched.items() if one.field}
     console = Console(markup=False, emoji=False, highlight=False, quiet=jax.process_index() > 0)
     progress = Progress(console, describe=lambda metrics: lab.described(metrics, options.metric))
@@ -120,7 +126,7 @@ def _grid(options: argparse.Namespace, overrides: Sequence[str]) -> tuning.Grid:
 
 def _check_metric(compared: Mapping[str, ConfigDict], asked: str | None) -> None:
     """Refuses a metric that some variant will not report, before anything is trained."""
-    for label, config in compared.items() if asked else ():
+    for label, config in compared.items() if asked is not None else ():
         if asked not in (reported := lab.metrics_of(config)):
             raise UserError(f"--metric: {label!r} does not report {asked!r}; {nearest(str(asked), sorted(reported))}")
 

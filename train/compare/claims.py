@@ -2,7 +2,8 @@
 
 A claim file has a docstring (first line the claim, then what is tested, and what a paper printed), `SECTION`, the part
 of the article, `SENTENCE`, its words, and `run(lab)`, a generator of `train.compare.checks.Check`; `lab` is a
-`ClaimLab`. Files are named `c04_weights_of_a_layer.py`: the claim's id stands before the first underscore.
+`ClaimLab`. One that trains at the full scale only does so in a function `at_full_scale`. Files are named
+`c04_weights_of_a_layer.py`: the claim's id stands before the first underscore.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import jax
@@ -43,7 +45,7 @@ class Claim:
         sentence: the article's words.
         run: the experiment.
         path: of the file.
-        trains: whether it trains anything, which takes longer.
+        trains: the scales at which it trains anything, which takes longer.
     """
 
     id: str
@@ -53,7 +55,7 @@ class Claim:
     sentence: str
     run: Callable[["ClaimLab"], Iterator[Check]]
     path: str
-    trains: bool = False
+    trains: tuple[Scale, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -304,5 +306,16 @@ def _claim(path: str) -> Claim:
     given = {"docstring": title, "SECTION": getattr(module, "SECTION", ""), "SENTENCE": getattr(module, "SENTENCE", "")}
     if missing := [what for what, text in given.items() if not text]:
         raise UserError(f"{path}: a claim needs {', '.join(missing)}; configs/claims shows how.")
-    trains = "lab.train(" in inspect.getsource(module)
+    trains = _scales_that_train(module)
     return Claim(name, title.rstrip("."), about.strip(), given["SECTION"], given["SENTENCE"], module.run, path, trains)
+
+
+def _scales_that_train(module: ModuleType) -> tuple[Scale, ...]:
+    """By its source: what is in a function `at_full_scale` happens there only."""
+    source = inspect.getsource(module)
+    further = getattr(module, "at_full_scale", None)
+    of_scale: dict[Scale, str] = {
+        "small": source.replace(inspect.getsource(further), "") if further else source,
+        "full": source,
+    }
+    return tuple(scale for scale, text in of_scale.items() if "lab.train(" in text)

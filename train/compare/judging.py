@@ -8,6 +8,7 @@ from etils import epath
 from rich.console import Console
 from rich.text import Text
 
+from train import workdir as workdirs
 from train.compare import claims, claims_report, numbers, results
 from train.compare.claims import Claim, ClaimLab, Finding, Scale
 from train.compare.lab import Lab, Together, described
@@ -50,13 +51,17 @@ def judge(
     is_first = jax.process_index() == 0
     console = console or Console(markup=False, emoji=False, highlight=False, quiet=not is_first)
     wanted = claims.load(paths, only)
+    if is_first:
+        workdirs.make(workdirs.at(workdir))
+        if page:
+            results.check(Path(page))
     progress = Progress(console, describe=described)
     lab = Lab(workdir, progress=progress, together=together)
     findings: list[Finding] = []
     for place, claim in enumerate(wanted, start=1):
-        progress.title, progress.after = claim.id, expected(findings, wanted[place:])
+        progress.title, progress.after = claim.id, expected(findings, wanted[place:], scale)
         findings.append(claims.judge(claim, ClaimLab(lab, scale, range(seeds))))
-        console.print(_line(findings, len(wanted), expected(findings, wanted[place:])), soft_wrap=True)
+        console.print(_line(findings, len(wanted), expected(findings, wanted[place:], scale)), soft_wrap=True)
     if is_first:
         claims_report.write(findings, epath.Path(workdir), scale=scale, command=command)
         if page:
@@ -66,16 +71,19 @@ def judge(
     return all(finding.error is None for finding in findings)
 
 
-def expected(findings: Sequence[Finding], waiting: Sequence[Claim]) -> float | None:
-    """Seconds that the waiting claims will take, those that train and those that count as others of their kind did.
+def expected(findings: Sequence[Finding], waiting: Sequence[Claim], scale: Scale) -> float | None:
+    """Seconds that waiting claims will take at a scale, those that train and those that count as others of their kind.
 
     None while nobody can know: no claim has been judged, or none that trains and there are some.
     """
-    seconds = {trains: [one.seconds for one in findings if one.claim.trains == trains] for trains in (False, True)}
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    for one in findings:
+        seconds[scale in one.claim.trains].append(one.seconds)
     means = {trains: sum(of_kind) / len(of_kind) for trains, of_kind in seconds.items() if of_kind}
-    if any(claim.trains and True not in means for claim in waiting) or (waiting and not means):
+    kinds = [scale in claim.trains for claim in waiting]
+    if (any(kinds) and True not in means) or (kinds and not means):
         return None
-    return sum(means.get(claim.trains, 0.0) for claim in waiting)
+    return sum(means.get(trains, 0.0) for trains in kinds)
 
 
 def _line(findings: Sequence[Finding], count: int, left: float | None) -> Text:

@@ -5,7 +5,7 @@ A run stands for a cell if its resolved config is that of the cell's config file
 
 import dataclasses
 import importlib
-import json
+import logging
 import pkgutil
 import re
 from typing import Any
@@ -18,9 +18,12 @@ from rich.console import Console
 import archs
 from train import config as configs
 from train import loop
+from train import workdir as workdirs
 from train.compare import numbers, papers
 from train.compare.papers import Cell, PaperTable
 from train.errors import UserError, nearest
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +87,13 @@ def finished(workdir: epath.Path) -> dict[str, dict[int, loop.Result]]:
     found: dict[str, dict[int, loop.Result]] = {}
     for pattern in ("config.json", "*/config.json", "runs/*/config.json"):
         for file in sorted(workdir.glob(pattern)):
-            config = configs.from_json(json.loads(file.read_text()))
+            if not (file.parent / "result.json").exists():
+                continue  # Of a run that is not finished, or of weights for another library.
+            try:
+                config = configs.from_json(workdirs.read_json(file))
+            except UserError as error:
+                log.warning("left out: %s: %s", file.parent, error)
+                continue
             if result := loop.finished(file.parent, config):
                 found.setdefault(digest(config), {})[config.seed] = result
     return found

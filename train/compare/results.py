@@ -12,10 +12,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from train import provenance
+from etils import epath
+
+from train import provenance, workdir
 from train.compare import claims_report, numbers, pages, plots, report
 from train.compare.claims import Finding, Scale
 from train.compare.claims_report import SIGNS
+from train.errors import UserError
 
 # The colours that the report has in CSS.
 COLOURS = {
@@ -24,6 +27,13 @@ COLOURS = {
 }
 CHART = Path("docs/results.svg")
 BEGIN, END = "<!-- results: written by --results, not by hand -->", "<!-- end of results -->"
+
+
+def check(file: Path) -> None:
+    """Raises UserError unless the page can be written; makes the folder of its chart."""
+    if file.is_dir():
+        raise UserError(f"--results: {file} is a folder; name a file, such as RESULTS.md.")
+    workdir.make(epath.Path((file.parent / CHART).parent), "--results")
 
 
 def publish(findings: Sequence[Finding], file: Path, *, scale: Scale, command: str) -> None:
@@ -35,8 +45,8 @@ def publish(findings: Sequence[Finding], file: Path, *, scale: Scale, command: s
         scale: of the claims.
         command: what makes this page again.
     """
+    check(file)
     chart = file.parent / CHART
-    chart.parent.mkdir(parents=True, exist_ok=True)
     chart.write_text(draw(findings))
     facts = _facts(findings, scale)
     page = pages.environment().get_template("results.md.jinja2")

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -33,7 +33,7 @@ def load(path: str, vary: Sequence[str] = (), overrides: Sequence[str] = ()) -> 
             parts = [label] if len(listed) > 1 or not settings else []
             name = " ".join([*parts, *(_label(field, value) for field, value in settings)])
             compared[name] = configs.load(variant_path, [*overrides, *(f"{f}={v}" for f, v in settings)])
-    _refuse_equal(compared)
+    refuse_equal(compared)
     return compared
 
 
@@ -72,10 +72,10 @@ def _refuse_set_twice(varied: Sequence[str], overrides: Sequence[str]) -> None:
             raise UserError(f"{field}: is set twice; name it in one --vary only.")
 
 
-def _refuse_equal(compared: dict[str, ConfigDict]) -> None:
-    """An ablation whose flag does nothing would compare a model with itself."""
+def refuse_equal(compared: Mapping[str, ConfigDict], why: str = "nothing that matters differs") -> None:
+    """Raises UserError where two are one: an ablation whose flag does nothing would compare a model with itself."""
     seen: dict[str, str] = {}
     for label, config in compared.items():
         twin = seen.setdefault(configs.digest(config), label)
         if twin != label:
-            raise UserError(f"variants {twin!r} and {label!r} compute the same: nothing that matters differs.")
+            raise UserError(f"variants {twin!r} and {label!r} compute the same: {why}.")

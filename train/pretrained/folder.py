@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from train.errors import UserError
 from train.pretrained.tables import Shape
+from train.workdir import make
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 FLOATS = ("F64", "F32", "F16", "BF16")
@@ -68,7 +70,7 @@ class Folder:
 def write(path: str, config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> None:
     """Writes a folder that `transformers` loads; `check_new` tells beforehand if it may."""
     folder = check_new(path)
-    folder.mkdir(parents=True, exist_ok=True)
+    make(epath.Path(folder), "--output")
     # safetensors writes memory as it lies, whatever the strides.
     rows = {name: np.asarray(tensor, order="C") for name, tensor in tensors.items()}
     new = folder / f"{WEIGHTS}.new"

@@ -108,6 +108,18 @@ def test_a_stopped_run_gives_75(
         (["--config.data.batch_size=many"], "batch_size"),
         (["--config.model.activation=swoosh"], "swoosh"),
         (["--workdir=FILE"], "is a file"),
+        (["--workdir=FILE/w"], "is a file"),
+        (["--workdir=/proc/w"], "--workdir: /proc/w cannot be made"),
+        (["--metric="], "--metric: names none"),
+        (
+            ["--config=FILE:narrow", "--match=flops"],
+            "--match=flops: there is only narrow, and nothing to match it with",
+        ),
+        (
+            ["--config=FILE:narrow", "--vary", "model.hidden_sizes=(4,),(8,)", "--match=parameters"],
+            "compute the same: the width in which they differ is what --match=parameters chooses",
+        ),
+        (["--config=README.md"], "README.md is not a config file: those are Python files, such as configs/….py"),
     ],
 )
 def test_mistakes_give_2_one_line_and_no_file(

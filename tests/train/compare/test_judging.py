@@ -8,9 +8,10 @@ import pytest
 from rich.console import Console
 
 from train import loop
-from train.compare import judging, lab
+from train.compare import claims, judging, lab
 from train.compare.claims import Claim, Finding
 from train.compare.claims_report import Shown
+from train.errors import UserError
 
 TRAINED = '''"""Width makes a network better."""
 
@@ -25,7 +26,7 @@ def run(lab):
 
 
 def claim(trains: bool) -> Claim:
-    return Claim("C01", "t", "", "s", "s", lambda _: iter(()), "c.py", trains)
+    return Claim("C01", "t", "", "s", "s", lambda _: iter(()), "c.py", ("small", "full") if trains else ())
 
 
 def finding(trains: bool, seconds: float) -> Finding:
@@ -60,7 +61,37 @@ def test_each_run_is_named_with_its_claim_and_what_it_measured(
 def test_time_left_tells_claims_that_train_from_those_that_count(
     done: list[tuple[bool, float]], waiting: list[bool], seconds: float | None
 ) -> None:
-    assert judging.expected([finding(*one) for one in done], [claim(trains) for trains in waiting]) == seconds
+    left = judging.expected([finding(*one) for one in done], [claim(trains) for trains in waiting], "small")
+    assert left == seconds
+
+
+def test_what_trains_at_the_full_scale_only_is_known_by_its_function(tmp_path: Path) -> None:
+    text = TRAINED.format(config="x").replace("C91", "C92").replace("def run(lab)", "def at_full_scale(lab)")
+    (tmp_path / "c92_later.py").write_text(text + "\n\ndef run(lab):\n    yield lab.holds('it', True)\n")
+    (tmp_path / "c91_always.py").write_text(TRAINED.format(config="x"))
+    (tmp_path / "c93_never.py").write_text(
+        text.partition("def at")[0] + "def run(lab):\n    yield lab.holds('it', True)\n"
+    )
+    found = claims.load(sorted(map(str, tmp_path.glob("c9*.py"))))
+    assert [one.trains for one in found] == [("small", "full"), ("full",), ()]
+
+
+@pytest.mark.parametrize(
+    ("workdir", "page", "message"),
+    [
+        ("/proc/w", None, "--workdir: /proc/w cannot be made"),
+        ("DIR/w", "DIR", "--results: DIR is a folder; name a file, such as RESULTS.md"),
+        ("DIR/w", "/proc/w/R.md", "--results: /proc/w/docs cannot be made"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_anything_is_judged(
+    tmp_path: Path, workdir: str, page: str | None, message: str
+) -> None:
+    file = tmp_path / "c93_never.py"
+    file.write_text(f"{TRAINED.partition('def run')[0]}def run(lab):\n    raise SystemExit('judged')\n")
+    there = {name: text and text.replace("DIR", str(tmp_path)) for name, text in (("w", workdir), ("page", page))}
+    with pytest.raises(UserError, match=message.replace("DIR", str(tmp_path))):
+        judging.judge([str(file)], str(there["w"]), page=there["page"])
 
 
 @pytest.mark.parametrize(

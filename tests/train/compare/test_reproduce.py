@@ -104,6 +104,20 @@ def test_a_run_of_its_own_folder_counts_and_an_unfinished_one_does_not(
     assert not reproduce.fill(cell, reproduce.finished(epath.Path(tmp_path / "w"))).values
 
 
+def test_what_is_no_run_is_left_out(
+    planted: PaperTable, tmp_path: Path, config_file: str, fake_train: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake_train(configs.load(f"{config_file}:wide"), tmp_path / "w" / "good")
+    for name in ("exported", "damaged"):
+        (tmp_path / "w" / name).mkdir()
+        (tmp_path / "w" / name / "config.json").write_text('{"activation_function": 1}' if name == "exported" else "{")
+    (tmp_path / "w" / "damaged" / "result.json").write_text("{}")
+    cell = planted.rows["wide"][0]
+    assert cell is not None and reproduce.fill(cell, reproduce.finished(epath.Path(tmp_path / "w"))).values
+    (line,) = caplog.messages
+    assert "damaged" in line and "it is not JSON" in line
+
+
 def test_the_command_shows_a_table_and_refuses_what_has_no_place(tmp_path: Path, capsys: Any) -> None:
     main(["--table=scan", f"--workdir={tmp_path}/none"])
     said = capsys.readouterr().out
