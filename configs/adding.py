@@ -22,8 +22,8 @@ VARIANTS = ("gru", "lstm", "simple")
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    # The data are generated: there is no other form of them.
-    name, _ = common.choose_data(argument, VARIANTS, default="gru")
+    # The data are generated: `embedded` is only shorter.
+    name, embedded = common.choose_data(argument, VARIANTS, default="gru")
     model: dict[str, Any] = {"name": "rnn", "variant": name, "hidden_size": 64, "num_classes": 1}
     return ConfigDict(
         {
@@ -38,6 +38,6 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             "evaluators": {"loss": {"every": 500}},
             "log_every": 100,
-            "steps": 4000,
+            "steps": 800 if embedded else 4000,
         }
     )

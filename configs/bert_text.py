@@ -47,10 +47,10 @@ def get_config(argument: str = "") -> ConfigDict:
                 "b2": 0.98,
                 "weight_decay": 0.01,
                 "clip_norm": 1.0,
-                "schedule": {"name": "linear", "warmup_steps": 500},
+                "schedule": {"name": "linear", "warmup_steps": 50 if embedded else 500},
             },
             "evaluators": {"accuracy": {"split": "validation", "every": 2000}},
             "log_every": 200,
-            "steps": 6000,
+            "steps": 150 if embedded else 6000,
         }
     )

@@ -53,7 +53,7 @@ def get_config(argument: str = "") -> ConfigDict:
                 "source": {"name": "english"} if embedded else {"name": "tfds", "dataset": "tiny_shakespeare"},
                 "tokenizer": {"name": "character"},
                 "layout": {"name": "language", "max_length": 257 if is_large else 65, "stride": 1},
-                "batch_size": 64 if is_large else 12,
+                "batch_size": (4 if embedded else 64) if is_large else 12,
             },
             "optimizer": {
                 "name": "adamw",
@@ -61,10 +61,10 @@ def get_config(argument: str = "") -> ConfigDict:
                 "b2": 0.99,
                 "weight_decay": 0.1,
                 "clip_norm": 1.0,
-                "schedule": {"name": "cosine", "warmup_steps": 100, "final_fraction": 0.1},
+                "schedule": {"name": "cosine", "warmup_steps": 20 if embedded else 100, "final_fraction": 0.1},
             },
             "evaluators": {"loss": {"split": "validation", "every": 500}},
             "log_every": 100,
-            "steps": 5000 if is_large else 2000,
+            "steps": (40 if is_large else 100) if embedded else (5000 if is_large else 2000),
         }
     )

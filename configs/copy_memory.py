@@ -26,8 +26,8 @@ VARIANTS = tuple(MODELS)
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    # The data are generated: there is no other form of them.
-    name, _ = common.choose_data(argument, VARIANTS, default="tcn")
+    # The data are generated: `embedded` is only shorter.
+    name, embedded = common.choose_data(argument, VARIANTS, default="tcn")
     return ConfigDict(
         {
             "model": MODELS[name],
@@ -40,6 +40,6 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             "evaluators": {"accuracy": {"every": 500}},
             "log_every": 100,
-            "steps": 4000,
+            "steps": 400 if embedded else 4000,
         }
     )

@@ -31,8 +31,8 @@ VARIANTS = tuple(MODELS)
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    # The data are generated: there is no other form of them.
-    name, _ = common.choose_data(argument, VARIANTS, default="attention")
+    # The data are generated: `embedded` is only shorter.
+    name, embedded = common.choose_data(argument, VARIANTS, default="attention")
     return ConfigDict(
         {
             "model": MODELS[name],
@@ -52,6 +52,6 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             "evaluators": {"accuracy": {"every": 250}},
             "log_every": 50,
-            "steps": 800,
+            "steps": 300 if embedded else 800,
         }
     )

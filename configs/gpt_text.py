@@ -39,10 +39,10 @@ def get_config(argument: str = "") -> ConfigDict:
                 "learning_rate": 1e-3,
                 "weight_decay": 0.01,
                 "clip_norm": 1.0,
-                "schedule": {"name": "cosine", "warmup_steps": 200},
+                "schedule": {"name": "cosine", "warmup_steps": 50 if embedded else 200},
             },
             "evaluators": {"loss": {"split": "validation", "every": 1000}},
             "log_every": 200,
-            "steps": 4000,
+            "steps": 120 if embedded else 4000,
         }
     )

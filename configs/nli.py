@@ -77,7 +77,7 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             "evaluators": {"accuracy": {"every": 280}},
             "log_every": 70,
-            "steps": 1400,
+            "steps": 300 if embedded else 1400,
             **({"init_from": PRETRAINED[name], "init_head": "new"} if is_pretrained else {}),
         }
     )

@@ -72,7 +72,7 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             "evaluators": {"accuracy": {"every": 200}},
             "log_every": 50,
-            "steps": 1080 if is_bert else 700,
+            "steps": 300 if embedded else (1080 if is_bert else 700),
             **({"init_from": PRETRAINED, "init_head": "new"} if is_pretrained else {}),
         }
     )

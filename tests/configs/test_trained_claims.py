@@ -63,31 +63,28 @@ def judged(name, folder, scale="small", seeds=2):
     return claims.judge(CLAIMS[name], lab), len(trained)
 
 
-def check_decides(name, folder):
-    finding, trained = judged(name, folder)
+def check_decides(finding):
     assert finding.error is None
     assert finding.answer in ANSWERS
-    assert trained > 0 and finding.studies
-    check_tables(finding)
-    again, trained = judged(name, folder)
-    assert trained == 0, "finished runs are found again"
-    assert again.checks == finding.checks
-
-
-def check_tables(finding):
     for table in finding.tables:
         assert {len(row) for row in table.rows} == {len(table.header)}, table.title
 
 
 @pytest.mark.parametrize("name", ALWAYS)
-def test_decides_quickly(name, tmp_path):
-    check_decides(name, tmp_path)
+def test_decides_and_finds_its_runs_again(name, tmp_path):
+    finding, trained = judged(name, tmp_path)
+    check_decides(finding)
+    assert trained > 0 and finding.studies
+    again, trained = judged(name, tmp_path)
+    assert trained == 0 and again.checks == finding.checks
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in TRAINED if name not in ALWAYS])
 def test_decides(name, tmp_path):
-    check_decides(name, tmp_path)
+    finding, trained = judged(name, tmp_path)
+    check_decides(finding)
+    assert trained > 0 and finding.studies
 
 
 @pytest.mark.slow
@@ -99,10 +96,8 @@ def test_decides_at_full_scale(name, tmp_path, monkeypatch):
     if "RATES" in CLAIMS[name].run.__globals__:
         monkeypatch.setitem(CLAIMS[name].run.__globals__, "RATES", CLAIMS[name].run.__globals__["RATES"][:1])
     finding, trained = judged(name, tmp_path, "full", seeds=1)
-    assert finding.error is None
-    assert finding.answer in ANSWERS
+    check_decides(finding)
     assert (trained > 0) == ("full" in CLAIMS[name].trains)
-    check_tables(finding)
 
 
 def counted(subject, *args, **arrays):
