@@ -17,10 +17,10 @@ Result, BLEU on test 2016 of seed 0 (one seed so far), beam of 4, on one of 2 CP
     gru_fixed    21.06   25.70   24.97   22.12   15.97           55 min
     transformer  35.65   40.06   38.46   37.07   30.91           172 min in three parts, 23 of them likewise
 
-One vector of fixed size costs 13.4 points, and 15.6 in the quarter of the longest sentences. The Transformer is ahead by
-1.2 points, where 3 were wanted, and behind in the longest quarter. Nothing was tuned. After its 6,000 updates it is right
-for 63 % of the tokens that it trains on, under its dropout of 0.3, and for 63.8 % of validation's: it does not know its
-examples by heart, so more updates or less dropout may help.
+One vector of fixed size costs 13.4 points, and 15.6 in the quarter of the longest sentences. The Transformer is ahead
+by 1.2 points, where 3 were wanted, and behind in the longest quarter. Nothing was tuned. After its 6,000 updates it is
+right for 63 % of the tokens that it trains on, under its dropout of 0.3, and for 63.8 % of validation's: it does not
+know its examples by heart, so more updates or less dropout may help.
 """
 
 from typing import Any

@@ -48,5 +48,5 @@ def run(lab):
     lab.table("A layer on 500×500×3", ("", "fully connected", "convolution", "ratio"), rows)
 
     if lab.scale == "full":
-        seconds = [one.seconds(one.variables(), **one.example(batch=8)) for one in (connected, convolution)]
+        seconds = [one.seconds(batch=8) for one in (connected, convolution)]
         yield lab.above("time of the fully connected layer, of the convolution's", seconds[0] / seconds[1], 1)

@@ -71,4 +71,4 @@ def attention(lab, length):
 
 
 def milliseconds(network, batch):
-    return 1000 * network.seconds(network.variables(), **network.example(batch=batch, high=VOCABULARY))
+    return 1000 * network.seconds(batch, high=VOCABULARY)

@@ -41,9 +41,9 @@ def timed(lab):
     hidden_size, length, batch = (1024, 512, 64) if is_full else (128, 64, 32)
     lstm, gru = network(lab, "lstm", hidden_size, length), network(lab, "gru", hidden_size, length)
     times = {
-        "LSTM": seconds(lstm, batch),
-        "GRU of as many units": seconds(gru, batch),
-        "GRU of as many parameters": seconds(as_large(lab, lstm), batch),
+        "LSTM": lstm.seconds(batch),
+        "GRU of as many units": gru.seconds(batch),
+        "GRU of as many parameters": as_large(lab, lstm).seconds(batch),
     }
     rows = [[name, 1000 * time, time / times["LSTM"]] for name, time in times.items()]
     title = f"Forward and backward, {batch} sequences of {length} steps, {hidden_size} units"
@@ -64,7 +64,3 @@ def as_large(lab, lstm):
     length = lstm.inputs["sequence"][0]
     width = lab.nearest(lambda width: network(lab, "gru", width).parameters, lstm.parameters, 4096)
     return network(lab, "gru", width, length)
-
-
-def seconds(subject, batch):
-    return subject.seconds(subject.variables(), **subject.example(batch=batch))

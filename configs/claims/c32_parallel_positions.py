@@ -67,9 +67,8 @@ def at_full_scale(lab):
         num_heads=8,
         mlp_size=2048,
     )
-    variables, inputs = transformer.variables(), transformer.example(batch=batch, high=vocabulary)
-    learning = transformer.seconds(variables, **inputs)
-    writing = transformer.seconds_to_write(variables, words, source=inputs["source"])
+    learning = transformer.seconds(batch, high=vocabulary)
+    writing = transformer.seconds_to_write(words, batch, high=vocabulary)
     yield lab.above("time to write words, of that to learn from as many", writing / learning, 10, "amended")
     rows = [
         [name, 1000 * seconds, words * batch / seconds] for name, seconds in (("learn", learning), ("write", writing))

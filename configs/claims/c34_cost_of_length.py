@@ -62,7 +62,7 @@ def at_full_scale(lab):
     names = {"plain": "all pairs at once", "chunked": "pairs in pieces"}
     parts = {(kernel, length): kernel_of(lab, kernel, length) for kernel in names for length in lengths}
     memory = {kernel: [parts[kernel, length].memory() for length in lengths] for kernel in names}
-    times = {kernel: [milliseconds(parts[kernel, length]) for length in lengths] for kernel in names}
+    times = {kernel: [1000 * parts[kernel, length].seconds() for length in lengths] for kernel in names}
     exponents = {kernel: lab.exponent(lengths, memory[kernel]) for kernel in names}
     yield lab.above("exponent of the memory of attention, all pairs at once", exponents["plain"], 1.8)
     yield lab.below("exponent of the memory of attention, pairs in pieces", exponents["chunked"], 1.2)
@@ -79,10 +79,6 @@ def at_full_scale(lab):
 def kernel_of(lab, kernel, length):
     fields = {"num_heads": 4, "mixer_kwargs": {"kernel": kernel}}
     return lab.part("attention.MultiHeadAttention", {"x": (length, 256)}, **fields)
-
-
-def milliseconds(part):
-    return 1000 * part.seconds(part.variables(), **part.example())
 
 
 def layer(lab, length, width):

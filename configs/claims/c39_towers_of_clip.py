@@ -33,11 +33,14 @@ def run(lab):
         at_full_scale(lab)
 
 
+NO_VIT = ("patch_size=None", "num_image_layers=None")
+
+
 def at_full_scale(lab):
     """Shows how well two towers that cost as much find captions."""
     towers = {
         "ViT": ("image_hidden_size=128", "patch_size=4", "num_image_layers=4"),
-        "ResNet": ("image_tower=resnet", "image_hidden_size=64", "stage_sizes=(2, 2, 2)", "patch_size=None"),
+        "ResNet": ("image_tower=resnet", "image_hidden_size=64", "stage_sizes=(2, 2, 2)", *NO_VIT),
     }
     variants = {
         name: lab.load(

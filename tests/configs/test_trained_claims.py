@@ -51,7 +51,7 @@ def shortened(config):
     return configs.resolve(config, flags)
 
 
-def judged(name, folder, scale="small", seeds=2):
+def judged(name, folder, scale="small", seeds=1):
     """The finding, and how many runs had to be trained for it."""
     trained = []
 
@@ -72,16 +72,17 @@ def check_decides(finding):
 
 @pytest.mark.parametrize("name", ALWAYS)
 def test_decides_and_finds_its_runs_again(name, tmp_path):
-    finding, trained = judged(name, tmp_path)
+    finding, trained = judged(name, tmp_path, seeds=2)
     check_decides(finding)
     assert trained > 0 and finding.studies
-    again, trained = judged(name, tmp_path)
+    again, trained = judged(name, tmp_path, seeds=2)
     assert trained == 0 and again.checks == finding.checks
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in TRAINED if name not in ALWAYS])
-def test_decides(name, tmp_path):
+def test_decides(name, tmp_path, monkeypatch):
+    take_less(name, monkeypatch)
     finding, trained = judged(name, tmp_path)
     check_decides(finding)
     assert trained > 0 and finding.studies
@@ -93,11 +94,21 @@ def test_decides_at_full_scale(name, tmp_path, monkeypatch):
     """Nothing is timed: networks of that size take an accelerator. How times are taken is tested beside `Subject`."""
     for method in ("seconds", "seconds_to_write", "memory"):
         monkeypatch.setattr(Subject, method, counted)
-    if "RATES" in CLAIMS[name].run.__globals__:
-        monkeypatch.setitem(CLAIMS[name].run.__globals__, "RATES", CLAIMS[name].run.__globals__["RATES"][:1])
-    finding, trained = judged(name, tmp_path, "full", seeds=1)
+    take_less(name, monkeypatch)
+    finding, trained = judged(name, tmp_path, "full")
     check_decides(finding)
     assert (trained > 0) == ("full" in CLAIMS[name].trains)
+
+
+def take_less(name, monkeypatch):
+    """Of what a claim goes through, one learning rate, and the smallest and the largest number of examples."""
+    constants = CLAIMS[name].run.__globals__
+    if "RATES" in constants:
+        monkeypatch.setitem(constants, "RATES", constants["RATES"][:1])
+    for scale in ("SMALL", "FULL"):
+        if "examples" in constants.get(scale, {}):
+            few, *_, many = constants[scale]["examples"]
+            monkeypatch.setitem(constants[scale], "examples", (few, many))
 
 
 def counted(subject, *args, **arrays):

@@ -129,9 +129,10 @@ class Subject:
         with jax.default_matmul_precision("highest"):
             return np.asarray(self._apply(variables, arrays))
 
-    def seconds(self, variables: Mapping[str, Any], repeats: int = 5, **arrays: Any) -> float:
-        """Median time of a forward and backward pass on a batch, after a first one that compiles."""
-        return _median_time(functools.partial(jax.jit(self._passes), variables, arrays), repeats)
+    def seconds(self, batch: int = 1, high: int = 2, repeats: int = 5) -> float:
+        """Median time of a forward and backward pass on a batch of `example`, after a first one that compiles."""
+        arrays = self.example(batch=batch, high=high)
+        return _median_time(functools.partial(jax.jit(self._passes), self.variables(), arrays), repeats)
 
     def memory(self, batch: int = 1) -> int:
         """Bytes that a compiled forward and backward pass needs beside what it is given; nothing is run."""
@@ -254,9 +255,10 @@ class Subject:
         jax.effects_barrier()
         return len(calls)
 
-    def seconds_to_write(self, variables: Mapping[str, Any], length: int, repeats: int = 5, **arrays: Any) -> float:
-        """Median time in which the model writes `length` tokens for each row, after a first one that compiles."""
-        return _median_time(self._writing(variables, length, arrays), repeats)
+    def seconds_to_write(self, length: int, batch: int = 1, high: int = 2, repeats: int = 5) -> float:
+        """Median time to write `length` tokens for each source of a batch of `example`, after a first one."""
+        source = self.example(batch=batch, high=high)["source"]
+        return _median_time(self._writing(self.variables(), length, {"source": source}), repeats)
 
     def _writing(self, variables: Mapping[str, Any], length: int, arrays: Mapping[str, Any]) -> Callable[[], Any]:
         writer, given = decoding.Writer(self.module), jax.tree.map(jnp.asarray, arrays)

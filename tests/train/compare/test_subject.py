@@ -126,7 +126,7 @@ def test_times_are_of_what_was_asked(monkeypatch, translator):
     """A clock that ticks when it is read, and so counts the repetitions."""
     ticks = iter(range(100))
     monkeypatch.setattr(subjects.time, "perf_counter", lambda: next(ticks))
-    transformer, variables, given = translator
-    assert transformer.seconds(variables, repeats=3, **given) == 1
-    assert transformer.seconds_to_write(variables, 2, repeats=2, source=given["source"]) == 1
+    transformer, _, _ = translator
+    assert transformer.seconds(batch=2, high=VOCABULARY, repeats=3) == 1
+    assert transformer.seconds_to_write(2, high=VOCABULARY, repeats=2) == 1
     assert next(ticks) == 2 * (3 + 2)
