@@ -203,7 +203,8 @@ def test_only_the_training_split_reaches_the_vocabulary(tmp_path):
     source = tsv.Source(str(tmp_path), validation="validation.tsv", test="test.tsv")
     data = Data(source, 1, tokenizer=word.Tokenizer(), layout=text_layout.Layout(4))
     assert data.vocabulary().size == 6 + 3, "word, train, tootrain"
-    whole = Data(source, 1, tokenizer=word.Tokenizer(), layout=text_layout.Layout(4), validation_fraction=0.5)
+    alone = tsv.Source(str(tmp_path))
+    whole = Data(alone, 1, tokenizer=word.Tokenizer(), layout=text_layout.Layout(4), validation_fraction=0.5)
     assert whole.vocabulary().size == 6 + 2, "without what is held out"
     for split in ("validation", "test"):
         assert data.split(split)[[0, 1]]["tokens"].tolist() == [[2, 6, 1, 4], [2, 6, 1, 4]]
