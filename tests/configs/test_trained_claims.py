@@ -20,8 +20,8 @@ ALWAYS = [name for name in TRAINED if name.startswith(QUICK)]
 assert len(ALWAYS) == len(QUICK)
 FULL = [name for name, claim in CLAIMS.items() if "lab.scale" in Path(claim.path).read_text()]
 
-STEPS = 4
-SIZES = {"train_size": 64, "eval_size": 32}
+STEPS, BATCH = 4, 8
+SIZES = {"train_size": 64, "eval_size": 16}
 # Configs that read data which need not be here.
 READ = tuple(
     f"configs/{name}.py"
@@ -41,9 +41,13 @@ class Shortened(ClaimLab):
 
 def shortened(config):
     if config.data.source.get("dataset") == "cifar10":  # As large, but in one colour, and in the library.
-        config = configs.resolve(config, ["data.source.name=digits", "data.image_size=32", "data.batch_size=16"])
+        config = configs.resolve(config, ["data.source.name=digits", "data.image_size=32"])
     source = config.data.source
-    flags = [f"steps={min(STEPS, config.steps)}", "log_every=1"]
+    flags = [
+        f"steps={min(STEPS, config.steps)}",
+        "log_every=1",
+        f"data.batch_size={min(BATCH, config.data.batch_size)}",
+    ]
     flags += [f"data.source.{field}={min(size, source[field])}" for field, size in SIZES.items() if source.get(field)]
     flags += [f"evaluators.{name}.every=2" for name, one in config.evaluators.items() if one.every]
     flags += ["data.length_buckets=()"] if config.data.get("length_buckets") else []  # Each is compiled by itself.
@@ -101,14 +105,16 @@ def test_decides_at_full_scale(name, tmp_path, monkeypatch):
 
 
 def take_less(name, monkeypatch):
-    """Of what a claim goes through, one learning rate, and the smallest and the largest number of examples."""
+    """Of what a claim goes through, one learning rate and one gap, and the fewest and the most examples."""
     constants = CLAIMS[name].run.__globals__
     if "RATES" in constants:
         monkeypatch.setitem(constants, "RATES", constants["RATES"][:1])
-    for scale in ("SMALL", "FULL"):
-        if "examples" in constants.get(scale, {}):
-            few, *_, many = constants[scale]["examples"]
-            monkeypatch.setitem(constants[scale], "examples", (few, many))
+    for scale, gaps in constants.get("GAPS", {}).items():
+        monkeypatch.setitem(constants["GAPS"], scale, gaps[:1])
+    for scale in (constants.get("SMALL"), constants.get("FULL")):
+        if isinstance(scale, dict) and "examples" in scale:
+            few, *_, many = scale["examples"]
+            monkeypatch.setitem(scale, "examples", (few, many))
 
 
 def counted(subject, *args, **arrays):
