@@ -20,7 +20,7 @@ are ahead. gpt goes on from "ROMEO:" at temperature 0.8 (seed 0), to the end of 
 
     Serves her t
 
-gpt_large is not measured yet.
+gpt_large takes an accelerator, and is not measured.
 """
 
 from typing import Any
