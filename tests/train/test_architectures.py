@@ -20,7 +20,7 @@ RUNS = {
         ["data.image_size=32", "model.variant=11", "model.hidden_sizes=(4, 8, 8, 8, 8)", "model.mlp_size=16"],
     ),
     "resnet": (DIGITS, ["model.variant=18", "model.hidden_sizes=(4, 4, 8, 8)", "model.stem=small"]),
-    "inception": (DIGITS, ["data.image_size=299", "data.batch_size=2", "objective.auxiliary_weight=0.4"]),
+    "inception": (DIGITS, ["data.image_size=299", "objective.auxiliary_weight=0.4"]),
     "convnet1d": (DIGITS, ["data.image_size=32", "model.variant=M5", "model.hidden_sizes=(8, 8, 8)"]),
     "tcn": (DIGITS, ["model.hidden_size=8", "model.num_layers=4", "model.kernel_size=3"]),
     "rnn": (DIGITS, ["model.hidden_size=16"]),
