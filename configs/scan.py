@@ -16,9 +16,9 @@ Result, exact matches on the test split, seed 0 (one seed so far), on one of 2 C
     addprim_jump   0.06 %, 4,000 updates, 10 min      0.69 %, 4,000 updates, 18 min
 
 Both collapse where commands are longer or a verb is used in a new way, though either is right for 95.6 % and more of
-what was held out of the training split at random. The LSTM is right for 99.23 % of the quarter of simple's longest commands;
-after 4,000 updates it was 97.7 % of all: 8,000 were chosen by 5 % of the training split. Of length's commands it is
-right for 42.0 % of the quarter of the shortest, and for none of the others.
+what was held out of the training split at random. The LSTM is right for 99.23 % of the quarter of simple's longest
+commands; after 4,000 updates it was 97.7 % of all: 8,000 were chosen by 5 % of the training split. Of length's commands
+it is right for 42.0 % of the quarter of the shortest, and for none of the others.
 """
 
 from typing import Any

@@ -12,8 +12,8 @@ from train.modules import PROJECT
 HEADER = """# Configs
 
 One file for each experiment, run by `./launch.sh train --config=configs/FILE.py:ARGUMENT --workdir=…`. Every field is a
-flag. Results are what was measured, on what, in how long; where there are fewer than 3 seeds, or a part is not measured,
-two cores allowed no more, unless it says why. This page is written by `python -m train.catalogue`.
+flag. Results are what was measured, on what, in how long; where there are fewer than 3 seeds, or a part is not
+measured, two cores allowed no more, unless it says why. This page is written by `python -m train.catalogue`.
 
 | config | about | arguments |
 | --- | --- | --- |
