@@ -20,11 +20,12 @@ def at(path: str | os.PathLike[str]) -> epath.Path:
     Raises:
         UserError: it is a file, or in a bucket that cannot be reached.
     """
-    folder = epath.Path(path)
+    folder, above = epath.Path(path), ()
     if "://" not in os.fspath(path):
         folder = folder.resolve()
+        above = folder.parents
     try:
-        is_there = [one for one in (folder, *folder.parents) if one.exists()]
+        is_there = [one for one in (folder, *above) if one.exists()]
     except ImportError as error:
         raise UserError(f"--workdir: {path} cannot be reached: {error}; pip install gcsfs") from error
     except OSError as error:
