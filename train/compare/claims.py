@@ -23,6 +23,7 @@ from ml_collections import ConfigDict
 from train import config as configs
 from train import evaluate, modules, plugins
 from train.compare import budget, checks, fairness, frontier, numbers, plots, statistics, tuning
+from train.compare import recurrence as recurrences
 from train.compare import subject as subjects
 from train.compare.checks import Check
 from train.compare.lab import Lab, Study
@@ -112,7 +113,7 @@ class ClaimLab:
     part = staticmethod(subjects.part)
     exponent = staticmethod(subjects.exponent)
     key = staticmethod(jax.random.key)
-    recurrence = staticmethod(subjects.recurrence)
+    recurrence = staticmethod(recurrences.recurrence)
     frontiers = staticmethod(frontier.frontiers)
 
     def __init__(self, lab: Lab, scale: Scale = "small", seeds: Sequence[int] = range(5)):

@@ -17,10 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.errors import ScopeParamShapeError
 from jax.extend.core import ClosedJaxpr, Jaxpr
-from jaxtyping import Array, Float
 
 import archs
-from archs.layers.recurrent import CELLS, RecurrentLayer
 from train import decoding, flops
 from train.errors import UserError
 
@@ -310,47 +308,6 @@ def architecture(name: str, inputs: Mapping[str, Shape], **fields: Any) -> Subje
 def layer(kind: str, inputs: Shape | Mapping[str, Shape], **fields: Any) -> Subject:
     """A layer of Flax by the name of its class, such as `Dense` or `Conv`; its argument is named `inputs` or given."""
     return Subject(getattr(nn, kind)(**fields), inputs if isinstance(inputs, Mapping) else {"inputs": inputs})
-
-
-class Recurrence(nn.Module):
-    """A recurrent layer that starts from a state that is given, and shows its state after each step.
-
-    Attributes:
-        layer: of the architecture `rnn`.
-    """
-
-    layer: RecurrentLayer
-
-    @nn.compact
-    def __call__(
-        self, state: Float[Array, "B states H"], sequence: Float[Array, "B T D"]
-    ) -> Float[Array, "B T states H"]:
-        def step(layer: Any, state: Any, inputs: Any) -> Any:
-            entries = tuple(jnp.moveaxis(state, 1, 0))
-            _, entries = layer(inputs[:, None], initial_state=entries)
-            state = jnp.stack(entries, axis=1)
-            return state, state
-
-        over_time = nn.scan(step, variable_broadcast="params", split_rngs={"params": False}, in_axes=1, out_axes=1)
-        return over_time(self.layer, state, sequence)[1]
-
-
-def recurrence(cell: str, steps: int, input_size: int, hidden_size: int, **fields: Any) -> Subject:
-    """A layer of the architecture `rnn` as a function of its first state, to the states after each step.
-
-    Args:
-        cell: "simple", "gru" or "lstm".
-        steps: T.
-        input_size: D.
-        hidden_size: H.
-        **fields: of the cell, such as `forget_bias`.
-
-    Returns:
-        Reads `state` [states, H], of the LSTM memory and output, of the others output alone, and `sequence` [T, D];
-        gives [T, states, H]. Parameters lie in `layer`: kernels [D or H, gates, H] and bias [gates, H].
-    """
-    module = RecurrentLayer(CELLS[cell](**fields), hidden_size)
-    return Subject(Recurrence(module), {"state": (module.cell.states, hidden_size), "sequence": (steps, input_size)})
 
 
 def part(path: str, inputs: Mapping[str, Shape], options: Mapping[str, Any] | None = None, **fields: Any) -> Subject:
