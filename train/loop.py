@@ -253,13 +253,17 @@ class Training:
             measured = self._evaluate(due, state, done) if due else {}
         except UserError:  # Of data that nobody had looked at: what was learned until then must not be lost.
             if jax.process_count() == 1:
-                self.checkpoints.save(done, state, {})
+                self.save(done, state, {})
                 self.checkpoints.wait()
             raise
         if stop or self.experiment.checkpoint.due(done, self.steps):
-            self.writer.flush()
-            self.checkpoints.save(done, state, measured)
+            self.save(done, state, measured)
         self.meter.resume()
+
+    def save(self, done: int, state: TrainState, measured: Mapping[str, float]) -> None:
+        """Writes a checkpoint, and before it the log until there."""
+        self.writer.flush()
+        self.checkpoints.save(done, state, measured)
 
     def stopped(self, done: int) -> Stopped:
         """Waits until the state is saved; then a signal may end the run."""
