@@ -13,6 +13,7 @@ At the full scale both kinds of tower, with as many operations, learn which capt
 SECTION = "Drawbacks of Transformers Compared to RNNs/GRUs/LSTMs"
 SENTENCE = "CLIP … was trained with CNN-based ResNets as vision backbones (and not a ViT-like transformer architecture)"
 PUBLISHED = {"RN50": (102_007_137, 38_316_896), "ViT-B/32": (151_277_313, 87_849_216)}
+NO_VIT = ("patch_size=None", "num_image_layers=None")
 
 
 def run(lab):
@@ -31,9 +32,6 @@ def run(lab):
     lab.table("Published sizes of CLIP", header, rows)
     if lab.scale == "full":
         at_full_scale(lab)
-
-
-NO_VIT = ("patch_size=None", "num_image_layers=None")
 
 
 def at_full_scale(lab):

@@ -88,17 +88,16 @@ def compare(argv: Sequence[str]) -> bool:
         return True
     grid = _grid(options, overrides)
     compared = variants.load(options.config, options.vary, overrides)
-    workdir.at(options.workdir)  # Refuses what cannot be a folder, before anything is trained.
+    folder = workdir.at(options.workdir)  # Refuses what cannot be a folder, before anything is trained.
     mesh.initialize_distributed()
     _check_metric(compared, options.metric)
     if options.match and len(compared) < 2:
         raise UserError(f"--match={options.match}: there is only {', '.join(compared)}, and nothing to match it with.")
     costs = {label: _measured(label, config) for label, config in compared.items()}
-    memory = epath.Path(options.workdir) / "matched"
-    matched = budget.match(compared, options.match, memory=memory) if options.match else {}
+    matched = budget.match(compared, options.match, memory=folder / "matched") if options.match else {}
     compared |= {label: one.config for label, one in matched.items()}
     variants.refuse_equal(compared, f"the width in which they differ is what --match={options.match} chooses")
-    workdir.make(workdir.at(options.workdir))
+    workdir.make(folder)
     costs |= {label: lab.measure(one.config) for label, one in matched.items() if one.field}
     console = Console(markup=False, emoji=False, highlight=False, quiet=jax.process_index() > 0)
     progress = Progress(console, describe=lambda metrics: lab.described(metrics, options.metric))
@@ -126,7 +125,7 @@ def _grid(options: argparse.Namespace, overrides: Sequence[str]) -> tuning.Grid:
 
 def _check_metric(compared: Mapping[str, ConfigDict], asked: str | None) -> None:
     """Refuses a metric that some variant will not report, before anything is trained."""
-    for label, config in compared.items() if asked is not None else ():
+    for label, config in compared.items() if asked else ():
         if asked not in (reported := lab.metrics_of(config)):
             raise UserError(f"--metric: {label!r} does not report {asked!r}; {nearest(str(asked), sorted(reported))}")
 
