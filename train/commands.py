@@ -3,9 +3,26 @@
 import argparse
 import re
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from train.errors import UserError, nearest
+
+
+class Once(argparse.Action):
+    """Stores a value, and refuses a second one, of which the first would be forgotten."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        given = vars(namespace).setdefault("_given", set())
+        if option_string and self.dest in given:
+            parser.error(f"{option_string} is given twice; leave one out")
+        given.add(self.dest)
+        setattr(namespace, self.dest, values)
 
 
 class Parser(argparse.ArgumentParser):
@@ -19,6 +36,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             epilog="Any field of the config is a flag: --config.model.hidden_size=128",
         )
+        self.register("action", None, Once)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see --help)")

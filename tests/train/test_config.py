@@ -171,6 +171,7 @@ MISTAKES = {
     "devices that are not there": (["--config.mesh.fsdp=3"], "config.mesh: data=-1, fsdp=3"),
     "best without a metric": (["--config.checkpoint.keep_best=1"], "no evaluator measures 'validation/loss'"),
     "unknown flag": (["--workers=3"], "unknown flag '--workers=3'; did you mean '--workdir'"),
+    "a flag twice": (["--profile=0:2", "--profile=2:4"], "--profile is given twice; leave one out"),
     "bad profile": (["--profile=3"], "is not START:STOP"),
     "log of nothing": (["--config.log_every=0"], "config.log_every"),
     "gradient of nothing": (["--config.optimizer.name=lbfgs"], "config.o"),
