@@ -20,12 +20,15 @@ from configs import common
 
 BOTH = ("cross_attention", "single_stream", "concat", "late")
 ALONE = {"image": "image", "audio": "sequence"}  # A spectrogram is a sequence.
+SAME = "_same"
 VARIANTS = (*BOTH, *ALONE)
+CHOICES = (*VARIANTS, *(f"{fusion}{SAME}" for fusion in BOTH))
 SIZES: dict[str, Any] = {"name": "fusion", "hidden_sizes": (48,), "num_layers": 2, "num_heads": 4, "mlp_size": 96}
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    name, embedded = common.choose_data(argument, VARIANTS, default="cross_attention")
+    choice, embedded = common.choose_data(argument, CHOICES, default="cross_attention")
+    name = choice.removesuffix(SAME)
     modalities = ("image", "sequence") if name in BOTH else (ALONE[name],)
     model = {**SIZES, "fusion": name if name in BOTH else "single_stream", "modalities": modalities}
     recordings = {"audio_path": "spoken_digit/free-spoken-digit-dataset-1.0.9.tar.gz", "num_samples": 4000}
@@ -36,6 +39,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "data": {
                 "source": {
                     "name": "digit_pairs",
+                    "question": "digit" if name == choice else "same",
                     "sound": "log_mel",
                     "modalities": ("image", "audio") if name in BOTH else (name,),
                     **({} if embedded else recordings),

@@ -5,8 +5,8 @@
 - TPUs, bfloat16 and float32: splash attention, the Pallas kernel that JAX ships. Tokamax's takes no mask that differs
   between examples.
 
-tests/hardware compares cuDNN's with the formula, on a GPU. The TPU's has not run on hardware yet: it was run in Pallas's
-interpreter, and compiled ahead of time for TPU v4, v5e and v6e, also over four devices.
+On a GPU, tests/hardware compares cuDNN's with the formula. The TPU's has not run on hardware yet: it was run in
+Pallas's interpreter, and compiled ahead of time for TPU v4, v5e and v6e, also over four devices.
 """
 
 import functools

@@ -48,6 +48,22 @@ def test_clean_pairs_are_of_one_digit_and_split(split):
         assert np.argmax(of_digits) == label
 
 
+def test_whether_both_are_the_same_is_told_by_neither_alone(recordings):
+    """Digits are known by the length of their recordings, and by their images."""
+    source = dataclasses.replace(CLEAN, question="same", audio_path=str(recordings), num_samples=200, train_size=2_000)
+    examples = read(source)
+    assert source.num_classes == 2
+    digits = generated.digits_of("train")
+    known = {image.tobytes(): label for image, label in zip(digits["image"], digits["label"], strict=True)}
+    seen = np.array([known[image.tobytes()] for image in examples["image"]])
+    heard = (examples["audio_mask"].sum(axis=1) - 100) // 10
+    np.testing.assert_array_equal(examples["label"], seen == heard)
+    assert examples["label"].mean() == pytest.approx(0.5, abs=0.04)
+    for digit in (seen, heard):
+        counts = stats.contingency.crosstab(digit, examples["label"]).count
+        assert stats.chi2_contingency(counts).pvalue > 1e-3
+
+
 def test_sounds_as_spectrograms():
     waveform, spectrogram = read(CLEAN), read(dataclasses.replace(CLEAN, sound="log_mel"))
     sequence, mask = log_mel(waveform["audio"], waveform["audio_mask"], 8_000)

@@ -1,4 +1,6 @@
-"""The same digit, written and spoken, and either may be lost in noise: a job for more senses than one.
+"""A digit written and a digit spoken, and either may be lost in noise: a job for more senses than one.
+
+Asked is which digit it is, which either tells by itself; or whether the two are the same, which neither does.
 
 Images are scikit-learn's; sounds are the tones of `spoken_tones`, or recordings.
 """
@@ -23,11 +25,13 @@ class Source:
     """Gives `image` [8, 8, 1], `audio` and `audio_mask` [num_samples], and `label`; as log-mel spectrograms, sounds are
     `sequence` [frames, bands] and `sequence_mask` [frames] instead.
 
-    Image and sound are drawn at random among those of the digit, from the same split. Noise takes the place of either
+    Image and sound are drawn at random among those of their digit, from the same split. Noise takes the place of either
     with a probability of its own: an image of uniformly random pixels; normal noise as loud as the sounds are on
     average, and as long as that of any digit. What `modalities` and the rates are leaves the other draws as they are.
 
     Attributes:
+        question: "digit": both are of one digit, and `label` is that digit. "same": `label` is whether they are of one
+            digit, which half of them are.
         modalities: which of the two are given.
         sound: what sounds are given as.
         corrupt_image_rate: probability that an image is noise.
@@ -40,6 +44,7 @@ class Source:
         seed: of the pairs; another seed is another data set.
     """
 
+    question: Literal["digit", "same"] = "digit"
     modalities: tuple[Literal["image", "audio"], ...] = ("image", "audio")
     sound: Literal["waveform", "log_mel"] = "waveform"
     corrupt_image_rate: float = 0.3
@@ -50,7 +55,6 @@ class Source:
     eval_size: int = 1_000
     seed: int = 0
 
-    num_classes = 10
     sample_rate = spoken_tones.SAMPLE_RATE
 
     def __post_init__(self) -> None:
@@ -61,36 +65,43 @@ class Source:
         if not self.modalities or len(set(self.modalities)) < len(self.modalities):
             raise UserError(f"config.data.source.modalities: {self.modalities} must be image, audio, or each once.")
 
+    @property
+    def num_classes(self) -> int:
+        return 10 if self.question == "digit" else 2
+
     def splits(self) -> tuple[str, ...]:
         return generated.SPLITS
 
     def split(self, name: str) -> InMemory:
         size = self.train_size if name == "train" else self.eval_size
         rng = generated.generator(self.seed, name)
-        label = rng.integers(10, size=size).astype(np.int32)
+        seen = heard = label = rng.integers(10, size=size).astype(np.int32)
         noisy_image, noisy_audio = rng.random((2, size)) < [[self.corrupt_image_rate], [self.corrupt_audio_rate]]
-        entries = {"image": self._images(name, rng, label, noisy_image)} | self._sounds(name, rng, label, noisy_audio)
+        if self.question == "same":
+            label = rng.integers(2, size=size).astype(np.int32)
+            heard = np.where(label, seen, (seen + rng.integers(1, 10, size=size)) % 10).astype(np.int32)
+        entries = {"image": self._images(name, rng, seen, noisy_image)} | self._sounds(name, rng, heard, noisy_audio)
         given = {key: array for key, array in entries.items() if key.partition("_")[0] in self.modalities}
         if self.sound == "log_mel" and "audio" in given:
             sequence, mask = log_mel(given.pop("audio"), given.pop("audio_mask"), self.sample_rate)
             given |= {"sequence": sequence, "sequence_mask": mask}
         return InMemory({**given, "label": label})
 
-    def _images(self, split: str, rng: np.random.Generator, label: np.ndarray, noisy: np.ndarray) -> np.ndarray:
+    def _images(self, split: str, rng: np.random.Generator, digit: np.ndarray, noisy: np.ndarray) -> np.ndarray:
         """Images [N, 8, 8, 1] of digits [N], or noise."""
         digits = generated.digits_of(split)
-        image = digits["image"][_of_class(rng, label, digits["label"])]
+        image = digits["image"][_of_class(rng, digit, digits["label"])]
         return np.where(noisy[:, None, None, None], rng.random(image.shape, np.float32), image)
 
     def _sounds(
-        self, split: str, rng: np.random.Generator, label: np.ndarray, noisy: np.ndarray
+        self, split: str, rng: np.random.Generator, digit: np.ndarray, noisy: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Sounds of digits [N], or noise: `audio` and `audio_mask` [N, num_samples]."""
         if self.audio_path is None:
-            audio, mask = spoken_tones.dialled(rng, label, self.num_samples, noise=0.1)
+            audio, mask = spoken_tones.dialled(rng, digit, self.num_samples, noise=0.1)
         else:
             recordings = self._recordings(split)
-            chosen = _of_class(rng, label, recordings["label"])
+            chosen = _of_class(rng, digit, recordings["label"])
             audio, mask = recordings["audio"][chosen], recordings["audio_mask"][chosen]
         loudness = np.sqrt(np.mean(audio[mask] ** 2))
         noise = loudness * rng.standard_normal(audio.shape, np.float32)
