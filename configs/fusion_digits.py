@@ -32,9 +32,11 @@ def get_config(argument: str = "") -> ConfigDict:
     modalities = ("image", "sequence") if name in BOTH else (ALONE[name],)
     model = {**SIZES, "fusion": name if name in BOTH else "single_stream", "modalities": modalities}
     recordings = {"audio_path": "spoken_digit/free-spoken-digit-dataset-1.0.9.tar.gz", "num_samples": 4000}
+    recordings["train_size"] = 16_000
+    dropout_rate = 0.1 if embedded or name == "single_stream" else 0.0
     return ConfigDict(
         {
-            "model": {**model, "dropout_rate": 0.1, "patch_size": 2 if "image" in modalities else None},
+            "model": {**model, "dropout_rate": dropout_rate, "patch_size": 2 if "image" in modalities else None},
             "objective": {"name": "classification"},
             "data": {
                 "source": {
@@ -55,6 +57,6 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             "evaluators": {"accuracy": {"every": 250}},
             "log_every": 50,
-            "steps": 300 if embedded else 1500,
+            "steps": 300 if embedded else 2000,
         }
     )
