@@ -27,7 +27,6 @@ MODELS: dict[str, dict[str, Any]] = {
         "num_layers": 4,
         "num_heads": 4,
         "mlp_size": 128,
-        "dropout_rate": 0.1,
         "pool": "mean",
     },
     "resnet": {

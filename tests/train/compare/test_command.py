@@ -133,7 +133,10 @@ def test_mistakes_give_2_one_line_and_no_file(
 ) -> None:
     before = sorted(tmp_path.rglob("*.*"))
     flags = [flag.replace("FILE", config_file) for flag in flags]
-    assert run(monkeypatch, f"--config={config_file}", f"--workdir={tmp_path}/w", *flags) == 2
+    given = {flag.partition("=")[0] for flag in flags}
+    others = {"--config": config_file, "--workdir": f"{tmp_path}/w"}
+    flags += [f"{flag}={value}" for flag, value in others.items() if flag not in given]
+    assert run(monkeypatch, *flags) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not trained.calls and not (tmp_path / "w").exists()
