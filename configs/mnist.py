@@ -5,10 +5,14 @@
 The data must be prepared by TFDS once; if they are not, the command says how. Arguments: lenet, mlp, vit (patches of 4
 pixels), resnet (three stages of two basic blocks); `lenet:embedded` and the like take scikit-learn's digits.
 
-Result: not yet measured on MNIST itself. The only copy at hand, prepared under TFDS's name for MNIST, turned out to
-hold the clothes of Fashion-MNIST (Xiao et al., 2017) instead of digits. On those, seed 0 (one seed, since it answers
-another question) of lenet reached 89.59 % test accuracy after 4,690 updates (10 epochs), in 3 min 59 s on 2 CPU cores,
-jax 0.10.2, start and compilation included.
+Result, test accuracy, mean and 95 % interval of seeds 0, 1 and 2: lenet 99.30 ± 0.13 %, mlp 98.82 ± 0.17 %; of seed 0
+only: vit 98.50 %; 203, 45 and 1,060 s a run, each on one of 2 CPU cores that other work shared, jax 0.10.2. resnet is
+not measured. The dropout of vit, of 0 and 0.1, was chosen on a tenth of the training split after 938 updates (94.1 and
+91.6 %); with 0.1 its test accuracy was 97.80 %. Nothing else was tuned.
+
+The digits are those of the four original files (MD5 of the images, unpacked: 6bbc9ace898e44ae57da46a324031adb for
+training and 2646ac647ad5339dbf082846283269ea for test), stored as TFDS stores them. A folder of the same name may hold
+something else: one that we met had the clothes of Fashion-MNIST (Xiao et al., 2017).
 """
 
 from typing import Any
