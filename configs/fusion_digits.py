@@ -4,12 +4,26 @@
 
 Images are scikit-learn's digits, sounds are recordings of the Free Spoken Digit Dataset (in DATA_DIR, as for
 configs/spoken_digits.py), as log-mel spectrograms; each is noise with probability 0.3. Arguments: cross_attention,
-single_stream, concat, late (the mean over two networks' logits), and image and audio alone, all of the same blocks.
-With `:embedded`, as in late:embedded, sounds are tones.
+single_stream, concat, late (the mean over two networks' logits), and image and audio alone, all of the same blocks;
+cross_attention_same and so on ask instead whether both are of one digit. With `:embedded`, as in late:embedded, sounds
+are tones.
 
-Result, test accuracy of seed 0 (one seed so far), on one of 2 CPU cores that other work shared, jax 0.10.2: concat 89.1
-%, late 88.6 %, cross_attention 88.4 %, single_stream 86.9 %, audio 73.6 %, image 65.4 %; 35 s to 3 min 9 s each. Both
-kinds of attention beat the best single sense, and by this seed not the mean of two networks. Nothing was tuned.
+Result, test accuracy, mean and 95 % interval of seeds 0 to 4: late 89.42 ± 0.27 %, cross_attention 89.20 ± 0.58 %,
+single_stream 88.06 ± 0.75 %, audio 74.16 ± 0.27 %; 23 to 76 s each, on one of 2 CPU cores that other work shared, jax
+0.10.2. Seed by seed, cross_attention and single_stream are 15.0 ± 0.7 and 13.9 ± 0.5 points ahead of the better sense,
+and 0.22 ± 0.72 and 1.36 ± 0.89 points behind late, which was to be beaten. concat and image are not measured: with 4,000
+pairs, 1,500 updates and a dropout of 0.1 they had 89.1 and 65.4 % (seed 0).
+
+Tried on the split `validation`, seed 1000: with 4,000 pairs dropout of 0.1, 0.3 and 0.5 (late 89.6, 87.0 and 82.2 %,
+single_stream 89.0, 85.2 and 81.1 %), with 16,000, as now, 0 and 0.1 (late 89.9 % both, cross_attention 90.8 and 89.8 %,
+single_stream 89.3 and 89.6 %); audio's was not chosen. What is in the way, we think: given the digit, image and sound
+are independent, so that adding the logarithms of their probabilities is what an ideal observer does, and it is right in
+about 91 of 100 cases, those in which not both are noise.
+
+Where the answer lies between the senses, there is something to gain: seeds 0, 1 and 2, right of all pairs,
+cross_attention_same 67.4, 59.6 and 64.1 %, late_same 51.3, 47.8 and 49.4 %, which is chance, 14.2 ± 5.4 points less, in
+1 to 2 min each. No more than 74.5 % can be told, since half of the pairs hold noise. Nothing was tuned for these but
+the updates, of 2,000 and 6,000.
 """
 
 from typing import Any
@@ -57,6 +71,6 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             "evaluators": {"accuracy": {"every": 250}},
             "log_every": 50,
-            "steps": 300 if embedded else 2000,
+            "steps": 300 if embedded else (2000 if name == choice else 6000),
         }
     )
