@@ -6,9 +6,9 @@ As Bai et al. (2018, section 4.3) set it up, at T = 200. Whoever has no memory, 
 eight, has a loss of 10 ln 8 / (T + 20) = 0.0945 nats; published losses of GRU and LSTM at T = 1,000 are that chance
 line. Arguments: tcn, gru, lstm, of about 12,500 parameters each (Bai et al. give their LSTM 1 layer of 50).
 
-Result, loss on the validation split (--config.evaluators.accuracy.split=validation) of seed 0 (one seed so far): tcn
-0.0041 (99.93 % of all steps right), gru 0.0884, which is hardly below chance; 13 min each, on one of 2 CPU cores that
-other work shared, jax 0.10.2. Nothing was tuned; lstm is not measured yet.
+Result, test loss, mean and 95 % interval of seeds 0, 1 and 2: tcn 0.0057 ± 0.0047 (99.84 ± 0.29 % of all steps
+right), gru 0.0905 ± 0.0048, a little below chance, and lstm 0.0946 in each, which is chance; 72 to 119 s each,
+on one of 2 CPU cores that other work shared, jax 0.10.2. Nothing was tuned.
 """
 
 from typing import Any
