@@ -79,18 +79,18 @@ def count_parameters(variables) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
 
 
-def is_slow(name: str, own: str) -> bool:
+def is_first(name: str, own: str) -> bool:
+    return own == next(iter(FILES[name].CASES))
+
+
+def marked(case: str):
     """Of each architecture the first small model is tested always, unless it is said to be slow."""
-    file = FILES[name]
-    return own in getattr(file, "SLOW", ()) or own != next(iter(file.CASES))
+    name, own = CASES[case]
+    is_slow = own in getattr(FILES[name], "SLOW", ()) or not is_first(name, own)
+    return pytest.param(case, marks=[pytest.mark.slow] if is_slow else [])
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(case, marks=[pytest.mark.slow] if is_slow(name, own) else [])
-        for case, (name, own) in CASES.items()
-    ]
-)
+@pytest.fixture(params=map(marked, CASES))
 def case(request) -> str:
     return request.param
 
@@ -152,7 +152,7 @@ def computed(case, random_variables):
     return COMPUTED[case]
 
 
-@pytest.mark.parametrize("case", [case for case, (name, own) in CASES.items() if own == next(iter(FILES[name].CASES))])
+@pytest.mark.parametrize("case", [marked(case) for case, one in CASES.items() if is_first(*one)])
 def test_jit_equals_eager(computed):
     """Of the first small model of each architecture: without jit, every operation is compiled by itself."""
     model, inputs, variables, outputs = computed
