@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from configs import common
 
 MODEL: dict[str, Any] = {"name": "bert", "max_length": 128, "hidden_size": 128, "num_layers": 4, "num_heads": 4}
-MODEL |= {"mlp_size": 512, "dropout_rate": 0.0}
+MODEL |= {"num_types": 4, "mlp_size": 512, "dropout_rate": 0.0}  # the last two types are for configs/nli.py
 PAD, UNKNOWN, START, SEPARATOR, END, MASK = range(6)  # As every trained tokenizer numbers them.
 
 CHOICES = ("bert",)

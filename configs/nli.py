@@ -27,7 +27,7 @@ from configs import common
 
 PRETRAINED = {"bert": "runs/bert_text/export", "gpt": "runs/gpt_text/export"}
 SIZES = {"max_length": 128, "hidden_size": 128, "num_layers": 4, "num_heads": 4, "mlp_size": 512, "dropout_rate": 0.1}
-BERT = {"name": "bert", "head": "sequence", "num_classes": 3, **SIZES}
+BERT = {"name": "bert", "head": "sequence", "num_classes": 3, "num_types": 4, **SIZES}
 GPT = {"name": "gpt", "norm": "post", "head": "sequence", "predicts_tokens": True, "num_classes": 3, **SIZES}
 GPT |= {"dropout_rate": 0.3}
 LSTM = {"name": "rnn", "cell": "lstm", "bidirectional": True, "outputs": "mean", "hidden_size": 128}
@@ -70,7 +70,7 @@ def get_config(argument: str = "") -> ConfigDict:
             "data": {
                 "source": {"name": "tiny_inference"} if embedded else SICK,
                 "tokenizer": tokenizer,
-                "layout": {"name": "text_pair", "max_length": 128},
+                "layout": {"name": "text_pair", "max_length": 128, "mark_shared": kind == "bert"},
                 "length_buckets": (24, 32, 48),
                 "batch_size": 32,
             },

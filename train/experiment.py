@@ -300,13 +300,14 @@ def _check_changes(experiment: Experiment) -> None:
 
 
 def _check_classes(experiment: Experiment) -> None:
-    """Refuses a model with fewer outputs than the data have classes, or a smaller vocabulary than theirs."""
+    """Refuses a model with fewer outputs than the data have classes, or fewer tokens or types of tokens than theirs."""
     for field, needed in experiment.data.sizes().items():
         if field == "num_classes" and not getattr(experiment.objective, "reads_classes", False):
             continue
         given = getattr(experiment.model, field, None)
         if given and given < needed:
-            what = {"num_classes": "classes", "max_length": "tokens in a sequence"}.get(field, "tokens")
+            named = {"num_classes": "classes", "max_length": "tokens in a sequence", "num_types": "types of tokens"}
+            what = named.get(field, "tokens")
             raise UserError(f"config.model.{field}: {given} is too few; the data have {needed} {what}.")
 
 

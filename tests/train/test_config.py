@@ -139,6 +139,10 @@ MISTAKES = {
         ["--config=configs/transduction.py", "--config.model.source_vocab_size=5"],
         "config.model.source_vocab_size: 5 is too few; the data have 10 tokens",
     ),
+    "too few types of tokens": (
+        ["--config=configs/nli.py:bert:embedded", "--config.model.num_types=2"],
+        "config.model.num_types: 2 is too few; the data have 4 types of tokens",
+    ),
     "weight of a head that is not there": (
         ["--config.objective.auxiliary_weight=0.3"],
         "classification cannot judge mlp: the model has no auxiliary head; leave out auxiliary_weight",

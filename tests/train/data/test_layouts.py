@@ -92,6 +92,14 @@ def test_a_pair_has_types():
     }
 
 
+def test_tokens_that_both_texts_hold_may_be_marked():
+    layout = text_pair.Layout(max_length=10, mark_shared=True)
+    arranged = layout.arrange(examples(text=["aba"], text_pair=["cda"]), LETTERS, "train")
+    assert batch(arranged)["tokens"] == [[START, A, B, A, SEPARATOR, C, D, A, END, PAD]]
+    assert batch(arranged)["token_types"] == [[0, 2, 0, 2, 0, 1, 1, 3, 1, 0]]
+    assert layout.sizes(LETTERS)["num_types"] == 4
+
+
 def test_a_pair_may_share_its_room_unevenly():
     arranged = text_pair.Layout(max_length=9).arrange(examples(text=["abcde"], text_pair=["f"]), LETTERS, "test")
     assert batch(arranged)["tokens"] == [[START, A, B, C, D, E, SEPARATOR, F, END]]
@@ -218,7 +226,8 @@ def test_windows_leave_nothing_out_between_them_and_say_what_is_left(caplog):
 
 def test_sizes_are_what_a_model_needs():
     known = Vocabulary(byte.Tokenizer().train([]), SPECIAL)
-    assert text.Layout(9).sizes(known) == text_pair.Layout(9).sizes(known) == {"vocab_size": 262, "max_length": 9}
+    assert text.Layout(9).sizes(known) == {"vocab_size": 262, "max_length": 9}
+    assert text_pair.Layout(9).sizes(known) == {"vocab_size": 262, "max_length": 9, "num_types": 2}
     assert language.Layout(9).sizes(known) == {"vocab_size": 262, "num_classes": 262, "max_length": 9}
     both = {"source_vocab_size": 262, "target_vocab_size": 262, "max_length": 9}
     assert translation.Layout(9).sizes(known) == both
