@@ -141,5 +141,5 @@ def _facts(findings: Sequence[Finding], scale: Scale) -> list[tuple[str, str]]:
         *report.origin([*(run.provenance() for run in runs.values()), here]),
         ("Training", f"{len(runs)} runs, {numbers.show_duration(trained)}"),
         ("Energy of training", report.energy(runs.values())),
-        ("Judging", f"{numbers.show_duration(judged)}, runs found again not counted"),
+        ("Claims", f"{numbers.show_duration(judged)}, with what they trained; runs found again are not counted"),
     ]
