@@ -33,7 +33,7 @@ class Optimizer:
 
     Attributes:
         name: the Optax function.
-        learning_rate: the peak of the schedule.
+        learning_rate: the peak of the schedule; where runs with different ones are trained together, a traced number.
         arguments: what else goes to the Optax function.
         schedule: the name of the schedule and its arguments.
         clip_norm: gradients are scaled down to this global norm; None leaves them as they are.
@@ -54,7 +54,8 @@ class Optimizer:
     accumulate_steps: int = 1
     ema_decay: float | None = None
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises UserError if a field is out of range."""
         limits = {
             "learning_rate": 0 <= self.learning_rate < math.inf,
             "clip_norm": self.clip_norm is None or self.clip_norm > 0,
@@ -126,10 +127,16 @@ def schedule_fields(name: str | None) -> dict[str, Field]:
 
 
 def build(section: Mapping[str, Any]) -> Optimizer:
-    """An `Optimizer` from the arguments of its section."""
+    """An `Optimizer` from the arguments of its section.
+
+    Raises:
+        UserError: one of them is out of range.
+    """
     own = {field.name for field in dataclasses.fields(Optimizer)}
     arguments: Mapping[str, Any] = FrozenDict({key: value for key, value in section.items() if key not in own})
-    return Optimizer(arguments=arguments, **{key: value for key, value in section.items() if key in own})
+    chosen = Optimizer(arguments=arguments, **{key: value for key, value in section.items() if key in own})
+    chosen.check()
+    return chosen
 
 
 def _names() -> list[str]:

@@ -86,7 +86,7 @@ def test_decay_is_for_kernels_and_embeddings():
 )
 def test_fields_out_of_range_are_refused(fields):
     with pytest.raises(UserError, match=f"config.optimizer.{next(iter(fields))}"):
-        Optimizer("sgd", **{"learning_rate": 1.0, **fields})
+        optimizer.build({"name": "sgd", "learning_rate": 1.0, **fields})
 
 
 def test_clipping_is_by_the_global_norm():

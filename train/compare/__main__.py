@@ -48,7 +48,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         "--together",
         choices=get_args(lab.Together),
         default="auto",
-        help="train seeds as a population (default: where it is faster)",
+        help="train runs of one shape as a population (default: where it is faster)",
     )
     command.add_argument(
         "--tune", action="append", default=[], metavar="FIELD=A,B", help="each variant tries these, and keeps the best"

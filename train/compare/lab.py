@@ -27,6 +27,7 @@ from train.errors import Diverged, Stopped, UserError
 Train = Callable[..., Any]
 Together = Literal["auto", "always", "never"]
 PREFERRED = ("test/accuracy", "test/loss", "validation/accuracy", "validation/loss")  # As the metric that decides.
+LARGEST = 16  # Runs that are trained together: each has its own state in the memory of the devices.
 DIVERGED = "diverged"  # How the error of a run begins that did.
 DIVERGENCE = "diverged.txt"  # That error, in the folder of the run; without the file, the run is trained again.
 
@@ -115,7 +116,7 @@ class Lab:
         workdir: a local folder or a `gs://` path.
         train_run: trains one run, `(config, workdir, *, writer)`; `train.loop.train` unless given.
         progress: hears of every run, and shows it.
-        together: whether seeds of a variant are trained as a `population`: "auto" asks a short measurement on
+        together: whether runs of one kind are trained as a `population`: "auto" asks a short measurement on
             accelerators, and never does on CPU, where it seldom pays for compiling the update twice.
     """
 
@@ -140,10 +141,7 @@ class Lab:
         """
         runs = [self.run(label, config, seed) for seed in seeds for label, config in variants.items()]
         with self.progress.over(runs):
-            ended: dict[tuple[str, int], Run] = {}
-            if self._may_train_together():
-                for label in variants:
-                    ended |= self._train_together([run for run in runs if run.variant == label])
+            ended = self._train_together(runs) if self._may_train_together() else {}
             runs = [ended.get((run.variant, run.seed)) or self._train_once(run) for run in runs]
         return Study(tuple(sorted(runs, key=lambda run: (list(variants).index(run.variant), run.seed))))
 
@@ -158,24 +156,33 @@ class Lab:
         return self.together == "always" or (self.together == "auto" and jax.default_backend() != "cpu")
 
     def _train_together(self, runs: Sequence[Run]) -> dict[tuple[str, int], Run]:
-        """Trains those runs of one variant that have not begun as one population, if that is faster.
+        """Trains those runs that have not begun in populations, one for each kind, where that is faster.
 
         Returns:
             What was trained, by variant and seed.
         """
-        new = [run for run in runs if not (run.folder / "provenance.json").exists()]
-        if len(new) < 2 or not self._pays(new):
-            return {}
-        with self.progress.training(*new) as writer:
-            errors = self._attempt_together(new, writer)
-        ended = [self._ended(run, error) for run, error in zip(new, errors, strict=True)]
+        new: dict[epath.Path, Run] = {}
+        for run in runs:
+            if not (run.folder / "provenance.json").exists():
+                new.setdefault(run.folder, run)  # Variants may have equal configs.
+        kinds: dict[Any, list[Run]] = {}
+        for run in new.values():
+            built = experiment.build(run.config)
+            if population.can_be_trained(built):
+                kinds.setdefault(population.kind(built), []).append(run)
+        populations = [
+            members[start : start + LARGEST] for members in kinds.values() for start in range(0, len(members), LARGEST)
+        ]
+        ended: list[Run] = []
+        for members in populations:
+            if len(members) > 1 and self._pays(members):
+                with self.progress.training(*members) as writer:
+                    errors = self._attempt_together(members, writer)
+                ended += [self._ended(run, error) for run, error in zip(members, errors, strict=True)]
         return {(run.variant, run.seed): run for run in ended}
 
     def _pays(self, runs: Sequence[Run]) -> bool:
-        built = experiment.build(runs[0].config)
-        if not population.can_be_trained(built):
-            return False
-        return self.together == "always" or population.gain(built, len(runs)) > 1
+        return self.together == "always" or population.gain(experiment.build(runs[0].config), len(runs)) > 1
 
     def _train_once(self, run: Run) -> Run:
         if run.result or run.diverged:

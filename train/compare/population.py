@@ -1,20 +1,21 @@
-"""Seeds of one variant, trained together: the update of one run, mapped over all of them on a device and over devices.
+"""Runs of one kind, trained together: the update of one run, mapped over all of them on a device and over devices.
 
-Each member stays a run of its own, with its folder, log, evaluations and checkpoints, and ends where it would have
+Seeds of a variant are of one kind, and so are variants that differ in their data or in their learning rate only. Each
+member stays a run of its own, with its folder, log, evaluations and checkpoints, and ends where it would have
 ended alone, to rounding. An interrupted one goes on alone, from its checkpoint, as any run does.
 """
 
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
 from jax.sharding import NamedSharding
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree
 from ml_collections import ConfigDict
 
 from train import loop, mesh, writers
@@ -35,46 +36,61 @@ class CompiledPopulation:
 
     Attributes:
         sharding: of arrays with a leading dimension for the members.
-        train: states, batches -> states, metrics of each member; the given states are donated.
+        train: states, batches, learning rates -> states, metrics of each member; the given states are donated.
     """
 
     sharding: NamedSharding
-    train: Callable[[TrainState, Mapping[str, Any]], tuple[TrainState, list[Any]]]
+    train: Callable[[TrainState, Mapping[str, Any], Any], tuple[TrainState, list[Any]]]
 
 
 @functools.lru_cache(maxsize=4)
 def compile_population(recipe: Recipe, size: int) -> CompiledPopulation:
-    """Compiled for so many members, on all devices that divide them evenly."""
+    """Compiled for so many members, on all devices that divide them evenly; the recipe's learning rate is not used."""
     over = mesh.members_mesh(size)
     sharding = mesh.by_member(over)
-    update = mesh.map_members(functools.partial(train_step, recipe), over)
+
+    def one(state: TrainState, batch: Mapping[str, Any], rate: Array) -> Any:
+        return train_step(_with_rate(recipe, rate), state, batch)
+
+    update = mesh.map_members(one, over)
 
     @functools.partial(jax.jit, donate_argnums=0, out_shardings=(sharding, None))
-    def train(states: TrainState, batches: Mapping[str, Any]) -> tuple[TrainState, list[Any]]:
-        states, metrics = update(states, batches)
+    def train(states: TrainState, batches: Mapping[str, Any], rates: Array) -> tuple[TrainState, list[Any]]:
+        states, metrics = update(states, batches, rates)
         return states, [jax.tree.map(lambda leaf, member=member: leaf[member], metrics) for member in range(size)]
 
-    def train_on_mesh(states: TrainState, batches: Mapping[str, Any]) -> tuple[TrainState, list[Any]]:
+    def train_on_mesh(states: TrainState, batches: Mapping[str, Any], rates: Array) -> tuple[TrainState, list[Any]]:
         with jax.set_mesh(over):
-            return train(states, batches)
+            return train(states, batches, rates)
 
     return CompiledPopulation(sharding, train_on_mesh)
 
 
+def _with_rate(recipe: Recipe, rate: Any) -> Recipe:
+    return dataclasses.replace(recipe, optimizer=dataclasses.replace(recipe.optimizer, learning_rate=rate))
+
+
 def can_be_trained(experiment: Experiment) -> bool:
-    """Whether seeds of a run fit into one population: all arrays alike, and none cut otherwise."""
+    """Whether a run fits into a population with others of its kind: its arrays are always alike, and not cut."""
     cuts = dataclasses.replace(experiment.mesh_shape, data=-1)
     return jax.process_count() == 1 and cuts == MeshShape() and not experiment.data.length_buckets
+
+
+def kind(experiment: Experiment) -> Hashable:
+    """What runs must have in common to be trained together: the update, the shapes of a batch, and the precision."""
+    spec = tuple(sorted(experiment.spec.items()))
+    return _with_rate(experiment.recipe, 0.0), spec, experiment.run.matmul_precision
 
 
 def gain(built: Experiment, size: int) -> float:
     """How many times faster an update of `size` members is than as many updates one by one, measured here and now."""
     alone = timing.steps_of(built)
-    compiled = compile_population(built.recipe, size)
+    compiled = compile_population(_with_rate(built.recipe, 0.0), size)
+    rates = _rates([built] * size, compiled)
 
     def update(states: TrainState, batches: Mapping[str, Any]) -> tuple[TrainState, list[Any]]:
         with jax.default_matmul_precision(built.run.matmul_precision):
-            return compiled.train(states, batches)
+            return compiled.train(states, batches, rates)
 
     states, batches = (_stacked([one] * size, compiled) for one in (alone.state, alone.batch))
     return size * timing.beside(alone, timing.Steps(update, states, batches), TIMED_ROUNDS).value
@@ -83,7 +99,7 @@ def gain(built: Experiment, size: int) -> float:
 def train(
     configs: Sequence[ConfigDict], folders: Sequence[epath.Path], *, writer: writers.Writer | None = None
 ) -> list[str | None]:
-    """Trains runs that differ in nothing but their seed, none of which has begun.
+    """Trains runs of one kind, none of which has begun.
 
     Args:
         configs: resolved configs.
@@ -113,16 +129,17 @@ def train(
 def _advance(members: Sequence[loop.Training], begun: list[TrainState], signals: Signals) -> list[str | None]:
     """All updates of all members; one that diverges is left out of all that follows but the arithmetic."""
     first = members[0]
-    compiled = compile_population(first.experiment.recipe, len(members))
+    compiled = compile_population(_with_rate(first.experiment.recipe, 0.0), len(members))
+    rates = _rates([member.experiment for member in members], compiled)
     states = _stacked(begun, compiled)
     begun.clear()
     errors: list[str | None] = [None] * len(members)
     for done, batches in enumerate(zip(*(on_host(member.batches()) for member in members), strict=True), 1):
-        states, metrics = compiled.train(states, _stacked(batches, compiled))
+        states, metrics = compiled.train(states, _stacked(batches, compiled), rates)
         stop = signals.stop_after(done)
-        pause = stop or first.is_due(done)
         for number, member in enumerate(members):
             if errors[number] is None:
+                pause = stop or member.is_due(done)
                 state = functools.partial(_member, states, number, first.compiled) if pause else None
                 errors[number] = _followed(member, done, metrics[number], state, stop)
         if all(errors):
@@ -143,6 +160,11 @@ def _followed(
     except Diverged as ending:
         return f"diverged: {ending}"
     return None
+
+
+def _rates(members: Sequence[Experiment], compiled: CompiledPopulation) -> Array:
+    rates = [member.recipe.optimizer.learning_rate for member in members]
+    return jax.device_put(np.asarray(rates, np.float32), compiled.sharding)
 
 
 def _stacked(trees: Iterable[PyTree], compiled: CompiledPopulation) -> PyTree:

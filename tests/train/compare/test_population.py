@@ -1,21 +1,25 @@
-"""Seeds trained together end where they would have ended alone, each in a folder of its own."""
+"""Runs trained together end where they would have ended alone, each in a folder of its own."""
 
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
+from flax.core import FrozenDict
 
 from tests.train import runs
-from train import experiment, loop
+from train import experiment, loop, optimizer
 from train.compare import lab, population
 from train.errors import Stopped
 from train.mesh import MeshShape
 
-CONFIGS = [runs.small(f"seed={seed}", "checkpoint.every=5") for seed in range(3)]
+# They differ in the seed, the learning rate, and the data.
+CHANGES = ([], ["seed=1", "optimizer.learning_rate=3e-3"], ["seed=2", "data.train_fraction=0.5"])
+CONFIGS = [runs.small("checkpoint.every=5", *changes) for changes in CHANGES]
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +94,34 @@ def test_the_lab_trains_new_seeds_together_and_finds_them_again(tmp_path: Path) 
     assert [(run.variant, run.seed) for run in study.runs] == [(name, seed) for name in variants for seed in (0, 1)]
     again = workshop.train(variants, range(2))
     assert [run.metrics for run in again.runs] == [run.metrics for run in study.runs]
+
+
+def test_variants_of_one_kind_are_trained_together(tmp_path: Path) -> None:
+    groups: list[list[str]] = []
+
+    class Progress(lab.Progress):
+        def training(self, *members: lab.Run) -> Any:
+            groups.append([f"{run.variant} {run.seed}" for run in members])
+            return super().training(*members)
+
+    variants = {
+        "small": runs.small("steps=4"),
+        "slow": runs.small("steps=4", "optimizer.learning_rate=1e-4"),
+        "tanh": runs.small("steps=4", "model.activation=tanh"),
+        "again": runs.small("steps=4"),
+    }
+    workshop = lab.Lab(str(tmp_path), together="always", progress=Progress(quiet=True))
+    study = workshop.train(variants, [0])
+    assert groups == [["small 0", "slow 0"], ["tanh 0"], ["again 0"]]
+    assert not study.failed and study.values("test/loss", "small") == study.values("test/loss", "again")
+    assert study.values("test/loss", "small") != study.values("test/loss", "slow")
+
+
+@pytest.mark.parametrize("name", optimizer.SCHEDULES)
+def test_learning_rates_of_all_schedules_may_be_traced(name: str) -> None:
+    chosen = optimizer.Optimizer("adam", 0.3, schedule=FrozenDict(name=name, warmup_steps=2))
+    traced = jax.jit(lambda rate: dataclasses.replace(chosen, learning_rate=rate).learning_rates(8)(jnp.arange(9)))
+    np.testing.assert_allclose(traced(0.3), chosen.learning_rates(8)(jnp.arange(9)), rtol=1e-6)
 
 
 def test_only_arrays_that_are_alike_and_not_cut_otherwise_fit() -> None:
