@@ -9,6 +9,11 @@ nothing to lose: the most frequent answer is right for 17 % of the test lists. N
 400 updates, chosen for their cost on a seed that is not judged, full attention came to 31 %, which can be had by the
 outermost operation alone. So this is a test of finding one word, and no more.
 
+The bytes of short verdicts on films (`tiny_sentiment`, at most 76) are classified by the same five networks: there
+words must be put together from letters, and which of two halves counts depends on a word between them. The settings
+were chosen on seed 100 with full attention alone, which was right for 82 % of the test texts after 600 updates; the
+more frequent answer is right for 51 %, and the control asks for more than 60 %.
+
 Three of the four approximate full attention, and before any training their error must fall as they are given more: keys
 of Linformer (which here average neighbours, since random ones approximate nothing), features of Performer (64 and
 more: with fewer, the estimate is so noisy that its error is above 1 and hardly depends on their number), random blocks
@@ -54,6 +59,20 @@ SETTINGS = (
     "evaluators.accuracy.every=200",
     "steps=400",
 )
+BYTES = 80
+TEXTS = (
+    "data.source.train_size=12800",
+    "data.source.eval_size=1000",
+    "data.batch_size=32",
+    f"data.layout.max_length={BYTES}",
+    f"model.max_length={BYTES}",
+    *(setting for setting in SETTINGS if setting.startswith("model.") and "max_length" not in setting),
+    "optimizer.learning_rate=3e-3",
+    "optimizer.schedule.warmup_steps=100",
+    "optimizer.schedule.timescale=100",
+    "evaluators.accuracy.every=200",
+    "steps=600",
+)
 DECENT = 5  # Points that may be lost.
 FULL = {"dense": (), "performer": ("num_features=256",), "linformer": ("max_length=1001", "projection_size=32")}
 TOKENS = 128  # Of untrained layers.
@@ -63,21 +82,23 @@ def run(lab):
     if lab.scale == "full":
         yield from arena(lab)
     else:
-        yield from lists(lab)
+        yield from short(lab, "short lists", "configs/lra.py:listops_short", SETTINGS, control=25)
+        yield from short(lab, "bytes of texts", "configs/lra.py:text:embedded", TEXTS, control=60)
     yield from approximations(lab)
 
 
-def lists(lab):
-    """Checks of short lists, with each mixer."""
-    path = "configs/lra.py:listops_short"
-    variants = {mixer: lab.load(path, *SETTINGS, *mixing(mixer, fields)) for mixer, fields in MIXERS.items()}
-    study = lab.train("short lists", variants, axis=("model.mixer", "model.mixer_kwargs"))
+def short(lab, task, path, settings, control):
+    """Checks of a task at a small size, with each mixer; full attention must be right for more than `control` %."""
+    variants = {mixer: lab.load(path, *settings, *mixing(mixer, fields)) for mixer, fields in MIXERS.items()}
+    study = lab.train(task, variants, axis=("model.mixer", "model.mixer_kwargs"))
     for mixer, name in NAMES.items():
-        yield lab.exceeds(f"accuracy, {name} less full attention", points(lab, study, mixer), -DECENT, " points")
+        yield lab.exceeds(
+            f"{task}: accuracy, {name} less full attention", points(lab, study, mixer), -DECENT, " points"
+        )
     of_dense = [100 * value for value in study.values("test/accuracy", "dense").values()]
-    yield lab.exceeds("accuracy of full attention", of_dense, 25, " %", note="the control")
+    yield lab.exceeds(f"{task}: accuracy of full attention", of_dense, control, " %", note="the control")
     rows = [[mixer, 100 * float(np.mean(list(study.values("test/accuracy", mixer).values())))] for mixer in MIXERS]
-    lab.table("Accuracy, %, means over seeds", ("attention", "right"), rows)
+    lab.table(f"Accuracy of {task}, %, means over seeds", ("attention", "right"), rows)
 
 
 def arena(lab):
