@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from configs import common
 
 MODELS: dict[str, dict[str, Any]] = {
-    "lrcn": {"name": "lrcn", "hidden_sizes": (16, 32), "hidden_size": 128},
+    "lrcn": {"name": "lrcn", "hidden_sizes": (16, 32), "hidden_size": 128, "dropout_rate": 0.2},
     "transformer": {
         "name": "fusion",
         "fusion": "single_stream",
@@ -36,6 +36,8 @@ MODELS: dict[str, dict[str, Any]] = {
     },
     "frame": {"name": "lenet", "variant": "modern"},
 }
+# Training examples and updates. A digit is seen in few hands and many places.
+TRAINING = {"lrcn": (40_000, 5_000), "transformer": (60_000, 8_000), "frame": (8_000, 2_500)}
 CHOICES = tuple(MODELS)
 VARIANTS = ("lrcn", "transformer")
 
@@ -44,6 +46,7 @@ def get_config(argument: str = "") -> ConfigDict:
     # The data are generated from scikit-learn's digits: `embedded` is only shorter.
     name, embedded = common.choose_data(argument, CHOICES, default="lrcn")
     is_frame, is_transformer = name == "frame", name == "transformer"
+    train_size, steps = TRAINING[name]
     return ConfigDict(
         {
             "model": MODELS[name],
@@ -53,7 +56,7 @@ def get_config(argument: str = "") -> ConfigDict:
                     "name": "moving_digits",
                     "label": "direction" if is_frame else "both",
                     "frames": 1 if is_frame else 8,
-                    "train_size": 20_000 if is_transformer else 8_000,
+                    "train_size": 8_000 if embedded else train_size,
                 },
                 "image_size": 28 if is_frame else None,
                 "batch_size": 32 if is_transformer else 64,
@@ -67,6 +70,6 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             "evaluators": {"accuracy": {"every": 500}},
             "log_every": 100,
-            "steps": 400 if embedded else (3000 if is_transformer else 2500),
+            "steps": 400 if embedded else steps,
         }
     )
