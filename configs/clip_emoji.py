@@ -13,9 +13,8 @@ among its first 10 of 192, and the image of 49.0 % of texts, 9.6 and 9.4 times c
 zero-shot classification, where the most frequent is 19.3 %; in 18 min. The test split and vit are not measured with
 these settings. Tried before: 4,000 word pieces, dropout 0.1 and 1,500 updates, test, resnet 46.6 and 47.6 %, groups
 26.7 % (most frequent 25.7 %), vit 36.6, 37.7 and 20.9 %; 800 updates, validation, resnet 45.8 % both ways; those with
-1,000 word pieces and dropout 0.3, 44.8 and 45.3 %; those of now, and images shifted by up to 4 pixels, 49.5, 45.8.
-Ten times chance is not reached: training pairs are known by heart, while names of emoji hold many words that only one
-has.
+1,000 word pieces and dropout 0.3, 44.8 and 45.3 %; those of now, and images shifted by up to 4 pixels, 49.5, 45.8. Ten
+times chance is not reached: training pairs are known by heart, while names of emoji hold many words that only one has.
 """
 
 from typing import Any
