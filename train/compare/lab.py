@@ -156,25 +156,13 @@ class Lab:
         return self.together == "always" or (self.together == "auto" and jax.default_backend() != "cpu")
 
     def _train_together(self, runs: Sequence[Run]) -> dict[tuple[str, int], Run]:
-        """Trains those runs that have not begun in populations, one for each kind, where that is faster.
+        """Trains runs that have not begun in populations, where that is faster.
 
         Returns:
             What was trained, by variant and seed.
         """
-        new: dict[epath.Path, Run] = {}
-        for run in runs:
-            if not (run.folder / "provenance.json").exists():
-                new.setdefault(run.folder, run)  # Variants may have equal configs.
-        kinds: dict[Any, list[Run]] = {}
-        for run in new.values():
-            built = experiment.build(run.config)
-            if population.can_be_trained(built):
-                kinds.setdefault(population.kind(built), []).append(run)
-        populations = [
-            members[start : start + LARGEST] for members in kinds.values() for start in range(0, len(members), LARGEST)
-        ]
         ended: list[Run] = []
-        for members in populations:
+        for members in _populations(runs):
             if len(members) > 1 and self._pays(members):
                 with self.progress.training(*members) as writer:
                     errors = self._attempt_together(members, writer)
@@ -225,6 +213,23 @@ class Lab:
             reason = " ".join(str(crash).split())[:300]
             return f"{type(crash).__name__}: {reason} (see {trace.relative_to(self.workdir)})"
         return None
+
+
+def _populations(runs: Sequence[Run]) -> list[list[Run]]:
+    """Those runs that have not begun, each with others of its kind."""
+    new: dict[epath.Path, Run] = {}
+    for run in runs:
+        if not (run.folder / "provenance.json").exists():
+            new.setdefault(run.folder, run)  # Variants may have equal configs.
+    first = {run.variant: run for run in reversed(new.values())}
+    kinds = {variant: population.kind(experiment.build(run.config)) for variant, run in first.items()}
+    groups: dict[Any, list[Run]] = {}
+    for run in new.values():
+        if kinds[run.variant] is not None:
+            groups.setdefault(kinds[run.variant], []).append(run)
+    return [
+        members[start : start + LARGEST] for members in groups.values() for start in range(0, len(members), LARGEST)
+    ]
 
 
 def _divergence(folder: epath.Path) -> str | None:

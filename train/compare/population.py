@@ -70,14 +70,14 @@ def _with_rate(recipe: Recipe, rate: Any) -> Recipe:
     return dataclasses.replace(recipe, optimizer=dataclasses.replace(recipe.optimizer, learning_rate=rate))
 
 
-def can_be_trained(experiment: Experiment) -> bool:
-    """Whether a run fits into a population with others of its kind: its arrays are always alike, and not cut."""
+def kind(experiment: Experiment) -> Hashable | None:
+    """What runs must have in common to be trained together: the update, the shapes of a batch, and the precision.
+
+    None is of a run that is trained alone: its arrays are not always alike, or cut otherwise.
+    """
     cuts = dataclasses.replace(experiment.mesh_shape, data=-1)
-    return jax.process_count() == 1 and cuts == MeshShape() and not experiment.data.length_buckets
-
-
-def kind(experiment: Experiment) -> Hashable:
-    """What runs must have in common to be trained together: the update, the shapes of a batch, and the precision."""
+    if jax.process_count() > 1 or cuts != MeshShape() or experiment.data.length_buckets:
+        return None
     spec = tuple(sorted(experiment.spec.items()))
     return _with_rate(experiment.recipe, 0.0), spec, experiment.run.matmul_precision
 
