@@ -284,7 +284,7 @@ def _check_fit(experiment: Experiment) -> None:
 
 
 def _check_changes(experiment: Experiment) -> None:
-    """Refuses what changes images or sound where there are none: it would do nothing."""
+    """Refuses what would do nothing: changes of images or sound where there are none, marks that nobody reads."""
     data = experiment.data
     given = data.split("train")[np.zeros(1, int)]
     names = ", ".join(given)
@@ -297,6 +297,9 @@ def _check_changes(experiment: Experiment) -> None:
     for name, augmentation in data.augmentation.items():
         if augmentation.changes not in given:
             raise UserError(f"config.data.augmentation.{name}: the data have no {augmentation.changes!r}, but {names}.")
+    if getattr(data.layout, "mark_shared", False) and "token_types" not in objectives.input_names(experiment.model):
+        name = experiment.config.model.name
+        raise UserError(f"config.data.layout.mark_shared: {name} reads no types of tokens, which are the marks.")
 
 
 def _check_classes(experiment: Experiment) -> None:

@@ -143,6 +143,10 @@ MISTAKES = {
         ["--config=configs/nli.py:bert:embedded", "--config.model.num_types=2"],
         "config.model.num_types: 2 is too few; the data have 4 types of tokens",
     ),
+    "marks that nobody reads": (
+        ["--config=configs/nli.py:lstm:embedded", "--config.data.layout.mark_shared=True"],
+        "config.data.layout.mark_shared: rnn reads no types of tokens",
+    ),
     "weight of a head that is not there": (
         ["--config.objective.auxiliary_weight=0.3"],
         "classification cannot judge mlp: the model has no auxiliary head; leave out auxiliary_weight",
