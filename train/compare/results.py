@@ -46,9 +46,9 @@ def publish(findings: Sequence[Finding], file: Path, *, scale: Scale, command: s
         command: what makes this page again.
     """
     check(file)
+    facts = _facts(findings, scale)  # Before anything is written, which would be a change that is not committed.
     chart = file.parent / CHART
     chart.write_text(draw(findings))
-    facts = _facts(findings, scale)
     page = pages.environment().get_template("results.md.jinja2")
     file.write_text(
         page.render(

@@ -55,6 +55,19 @@ def test_the_page_has_every_claim_and_where_the_numbers_come_from(findings: list
     assert "0123456789ab" in text and re.search(r"Device: .*\d cores?\b", text)  # Of the runs, and of what judged them.
 
 
+def test_the_page_asks_where_it_is_before_it_changes_that(
+    findings: list[Finding], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collect = results.provenance.collect
+
+    def before(**kwargs: Any) -> Any:
+        assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+        return collect(**kwargs)
+
+    monkeypatch.setattr(results.provenance, "collect", before)
+    assert publish(findings, tmp_path / "out")
+
+
 def test_the_page_names_no_place_of_this_machine(findings: list[Finding], tmp_path: Path) -> None:
     text = publish(findings, tmp_path / "out")
     assert COMMAND.replace("/somewhere/", "") in text
