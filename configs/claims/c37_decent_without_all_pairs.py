@@ -42,35 +42,34 @@ MIXERS = {
     "bigbird": ("block_size=8",),
     "synthesizer": (f"max_length={LENGTH + 1}",),
 }
-SETTINGS = (
-    f"data.source.max_length={LENGTH - 2}",
-    "data.source.min_length=32",
-    "data.source.train_size=12800",
-    "data.source.eval_size=1000",
-    f"data.layout.max_length={LENGTH}",
-    "data.length_buckets=(64,)",
-    f"model.max_length={LENGTH}",
+BOTH = (
     "model.hidden_size=32",
     "model.num_layers=2",
     "model.num_heads=2",
     "model.mlp_size=64",
     "model.dropout_rate=0.0",  # Not all mixers have weights of which some could be dropped.
-    "optimizer.schedule.warmup_steps=100",
     "evaluators.accuracy.every=200",
+    "optimizer.schedule.warmup_steps=100",
+    "data.source.train_size=12800",
+    "data.source.eval_size=1000",
+)
+LISTS = (
+    *BOTH,
+    f"data.source.max_length={LENGTH - 2}",
+    "data.source.min_length=32",
+    f"data.layout.max_length={LENGTH}",
+    "data.length_buckets=(64,)",
+    f"model.max_length={LENGTH}",
     "steps=400",
 )
 BYTES = 80
 TEXTS = (
-    "data.source.train_size=12800",
-    "data.source.eval_size=1000",
+    *BOTH,
     "data.batch_size=32",
     f"data.layout.max_length={BYTES}",
     f"model.max_length={BYTES}",
-    *(setting for setting in SETTINGS if setting.startswith("model.") and "max_length" not in setting),
     "optimizer.learning_rate=3e-3",
-    "optimizer.schedule.warmup_steps=100",
     "optimizer.schedule.timescale=100",
-    "evaluators.accuracy.every=200",
     "steps=600",
 )
 DECENT = 5  # Points that may be lost.
@@ -82,7 +81,7 @@ def run(lab):
     if lab.scale == "full":
         yield from arena(lab)
     else:
-        yield from short(lab, "short lists", "configs/lra.py:listops_short", SETTINGS, control=25)
+        yield from short(lab, "short lists", "configs/lra.py:listops_short", LISTS, control=25)
         yield from short(lab, "bytes of texts", "configs/lra.py:text:embedded", TEXTS, control=60)
     yield from approximations(lab)
 
