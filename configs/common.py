@@ -1,7 +1,8 @@
-"""What configs share: choosing by the argument after the colon, and the sentences that language models learn from."""
+"""What configs share: choosing by the argument after the colon, and what language models learn from before a task."""
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 EMBEDDED = "embedded"
 
@@ -12,6 +13,10 @@ SENTENCES = {
     "train": ("sst2/train.tsv:0", "multi30k/train.en.gz", "tfds:tiny_shakespeare"),
     "validation": ("sst2/dev.tsv:0", "multi30k/val.en.gz", "tfds:tiny_shakespeare"),
 }
+# The networks that learn from these sentences and those that go on from them, which must be of one shape.
+SIZES: dict[str, Any] = {"max_length": 128, "hidden_size": 128, "num_layers": 4, "num_heads": 4, "mlp_size": 512}
+BERT: dict[str, Any] = {"name": "bert", "num_types": 4, **SIZES}  # The last two types are marks of configs/nli.py.
+GPT: dict[str, Any] = {"name": "gpt", "norm": "post", **SIZES}
 
 
 def choose(argument: str, allowed: Iterable[str], default: str | None = None) -> str:

@@ -29,10 +29,8 @@ from ml_collections import ConfigDict
 from configs import common
 
 PRETRAINED = {"bert": "runs/bert_text/export", "gpt": "runs/gpt_text/export"}
-SIZES = {"max_length": 128, "hidden_size": 128, "num_layers": 4, "num_heads": 4, "mlp_size": 512, "dropout_rate": 0.1}
-BERT = {"name": "bert", "head": "sequence", "num_classes": 3, "num_types": 4, **SIZES}
-GPT = {"name": "gpt", "norm": "post", "head": "sequence", "predicts_tokens": True, "num_classes": 3, **SIZES}
-GPT |= {"dropout_rate": 0.3}
+BERT = {**common.BERT, "head": "sequence", "num_classes": 3, "dropout_rate": 0.1}
+GPT = {**common.GPT, "head": "sequence", "predicts_tokens": True, "num_classes": 3, "dropout_rate": 0.3}
 LSTM = {"name": "rnn", "cell": "lstm", "bidirectional": True, "outputs": "mean", "hidden_size": 128}
 MODELS: dict[str, dict[str, Any]] = {
     "bert": BERT,

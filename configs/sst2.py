@@ -30,8 +30,7 @@ from ml_collections import ConfigDict
 from configs import common
 
 PRETRAINED = "runs/bert_text/export"
-BERT = {"name": "bert", "head": "sequence", "num_classes": 2, "max_length": 128, "hidden_size": 128}
-BERT |= {"num_types": 4, "num_layers": 4, "num_heads": 4, "mlp_size": 512, "dropout_rate": 0.1}
+BERT = {**common.BERT, "head": "sequence", "num_classes": 2, "dropout_rate": 0.1}
 LSTM = {"name": "rnn", "cell": "lstm", "bidirectional": True, "outputs": "mean", "hidden_size": 64}
 MODELS: dict[str, dict[str, Any]] = {
     "lstm": {**LSTM, "embedding_size": 128, "dropout_rate": 0.5},
