@@ -43,9 +43,13 @@ class CompiledPopulation:
     train: Callable[[TrainState, Mapping[str, Any], Any], tuple[TrainState, list[Any]]]
 
 
-@functools.lru_cache(maxsize=4)
 def compile_population(recipe: Recipe, size: int) -> CompiledPopulation:
-    """Compiled for so many members, on all devices that divide them evenly; the recipe's learning rate is not used."""
+    """Compiled for so many members, on all devices that divide them evenly; the same whatever the learning rate is."""
+    return _compile_population(_with_rate(recipe, 0.0), size)
+
+
+@functools.lru_cache(maxsize=4)
+def _compile_population(recipe: Recipe, size: int) -> CompiledPopulation:
     over = mesh.members_mesh(size)
     sharding = mesh.by_member(over)
 
@@ -85,7 +89,7 @@ def kind(experiment: Experiment) -> Hashable | None:
 def gain(built: Experiment, size: int) -> float:
     """How many times faster an update of `size` members is than as many updates one by one, measured here and now."""
     alone = timing.steps_of(built)
-    compiled = compile_population(_with_rate(built.recipe, 0.0), size)
+    compiled = compile_population(built.recipe, size)
     rates = _rates([built] * size, compiled)
 
     def update(states: TrainState, batches: Mapping[str, Any]) -> tuple[TrainState, list[Any]]:
@@ -129,7 +133,7 @@ def train(
 def _advance(members: Sequence[loop.Training], begun: list[TrainState], signals: Signals) -> list[str | None]:
     """All updates of all members; one that diverges is left out of all that follows but the arithmetic."""
     first = members[0]
-    compiled = compile_population(_with_rate(first.experiment.recipe, 0.0), len(members))
+    compiled = compile_population(first.experiment.recipe, len(members))
     rates = _rates([member.experiment for member in members], compiled)
     states = _stacked(begun, compiled)
     begun.clear()
