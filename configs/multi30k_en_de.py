@@ -67,8 +67,8 @@ def get_config(argument: str = "") -> ConfigDict:
                 "b2": 0.98,
                 "weight_decay": 0.01,
                 "clip_norm": 1.0,
-                "schedule": {"name": "cosine", "warmup_steps": 400},
-                "ema_decay": 0.999,
+                "schedule": {"name": "cosine", "warmup_steps": 50 if embedded else 400},
+                "ema_decay": None if embedded else 0.999,  # An average over so few updates is what they began with.
             },
             "evaluators": {
                 "accuracy": {"split": "validation", "every": 500},
@@ -76,6 +76,6 @@ def get_config(argument: str = "") -> ConfigDict:
             },
             "checkpoint": {"every": 1000},
             "log_every": 100,
-            "steps": 300 if embedded else (6000 if is_transformer else 3500),
+            "steps": 200 if embedded else (6000 if is_transformer else 3500),
         }
     )
