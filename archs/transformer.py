@@ -42,7 +42,7 @@ class Model(nn.Module):
         max_length: Learned positions; a longer source or target is refused. Not for other positions.
         norm: Layer normalisation after each sum, as in the paper, or before each branch and once at the end.
         activation: Of the perceptrons.
-        dropout_rate: Share dropped of embeddings with positions and of each branch, in training.
+        dropout_rate: Share dropped of embeddings with positions and of each branch's output (section 5.4), in training.
         norm_epsilon: Added to the variance in layer normalisation.
         mixer, mixer_kwargs: How the encoder's self-attention and the decoder's mix values; see `archs.layers.mixers`.
         scan_layers, remat: How the blocks are run; see `archs.layers.stack.Stack`.
@@ -85,6 +85,7 @@ class Model(nn.Module):
             "norm": self.norm,
             "activation": self.activation,
             "dropout_rate": self.dropout_rate,
+            "inner_dropout_rate": 0.0,
             "norm_epsilon": self.norm_epsilon,
             "mixer": self.mixer,
             "mixer_kwargs": self.mixer_kwargs,

@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from flax import linen as nn
 from jax import numpy as jnp
 
 import archs
@@ -144,6 +145,23 @@ def test_scanned_equals_looped(random_variables):
         rtol=1e-4,
         atol=1e-5,
     )
+
+
+def test_dropout_takes_outputs_of_branches_and_no_inner_units():
+    """Section 5.4 of the paper; a GELU leaves no zeros of its own."""
+    model = archs.build("transformer", **{**CASES["base"], "activation": "gelu", "dropout_rate": 0.5})
+    variables = model.init(jax.random.key(0), **BATCH)
+    _, sown = model.apply(
+        variables,
+        **BATCH,
+        train=True,
+        rngs={"dropout": jax.random.key(1)},
+        capture_intermediates=lambda module, _: isinstance(module, nn.Dropout),
+    )
+    dropped = {jax.tree_util.keystr(path): np.mean(x == 0) for path, x in jax.tree.leaves_with_path(sown)}
+    inner = {path: share for path, share in dropped.items() if "mlp" in path}
+    assert len(inner) == 2 and not any(inner.values())
+    assert all(share > 0.2 for path, share in dropped.items() if path not in inner and "mixer" not in path)
 
 
 @pytest.mark.parametrize(
