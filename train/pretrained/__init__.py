@@ -5,15 +5,16 @@ Each family of models is one module, most of it data:
     MODEL_TYPE, ARCHITECTURE   its name in config.json, and that of the same architecture here
     PREFIX                     what names of the body begin with where a head stands on it
     BODY, HEADS                tables of names (see `tables`); heads by what `head(model)` says
-    IGNORED                    templates of names of tensors that have no place in our model
+    BUFFERS                    templates of names of tensors that hold nothing learned; they are passed over
+    UNUSED                     templates of names of learned tensors that no model of ours has a place for
     FIXED_HERE, FIXED_THERE    fields of ours, and settings of theirs, that have one value in this family
     NONE_IS                    (optional) what None means in fields of ours
     fields(config)             other fields of ours, from config.json
     config(model, shapes)      other settings of theirs, from our model and the shapes of its variables
 
 Nothing is changed without a word: our fields and their settings must agree, each of our variables must have its tensor
-there, and each tensor there its variable here, or its name in a table. Where images are of another size, positions of
-patches are interpolated, and the log says so.
+there, and each tensor there its variable here, or its name in a table; the log names the learned ones that stay unread.
+Where images are of another size, positions of patches are interpolated, and the log says so.
 """
 
 import logging
@@ -54,7 +55,8 @@ def load(source: str, model: Any, variables: Variables, init_head: InitHead) -> 
     folder = Folder(source)
     found, unread = match(folder, model, _shapes(flat), init_head)
     if unread:
-        log.warning("%s: not read, as the model has no such head or starts it anew: %s", source, ", ".join(unread))
+        reason = "the model has no place for it or starts its head anew"
+        log.warning("%s: not read, as %s: %s", source, reason, ", ".join(unread))
     values: dict[str, np.ndarray] = {}
     for tensor, names in found:
         values |= tensor.to_ours(resize(tensor, _read(folder, names), f"{source}: {names[0]}"))

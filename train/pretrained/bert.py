@@ -43,7 +43,8 @@ HEADS = {
     "tokens": Head("BertForTokenClassification", CLASSIFIER),
     "none": Head("BertModel"),
 }
-IGNORED = ("embeddings.position_ids",)  # 0, 1, 2, …
+BUFFERS = ("embeddings.position_ids",)  # 0, 1, 2, …
+UNUSED = ()
 
 FIXED_HERE: dict[str, Any] = {}
 FIXED_THERE = {"is_decoder": False, "add_cross_attention": False, "position_embedding_type": "absolute"}

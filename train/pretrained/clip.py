@@ -52,7 +52,8 @@ BODY = (
     Entry(("visual_projection.weight",), ("image_projection/kernel",), LINEAR),
 )
 HEADS = {"none": Head("CLIPModel")}
-IGNORED = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")  # 0, 1, 2, …
+BUFFERS = ("text_model.embeddings.position_ids", "vision_model.embeddings.position_ids")  # 0, 1, 2, …
+UNUSED = ()
 
 FIXED_HERE = {"image_tower": "vit"}
 FIXED_THERE: dict[str, Any] = {}

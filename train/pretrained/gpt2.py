@@ -50,13 +50,9 @@ HEADS = {
     "tokens": Head("GPT2ForTokenClassification", linear("classifier", "head", part="head")),
     "none": Head("GPT2Model"),
 }
-# Masks of causality, which are no weights, and the head of `GPT2DoubleHeadsModel`, which `Model` does not have.
-IGNORED = (
-    "h.{layer}.attn.bias",
-    "h.{layer}.attn.masked_bias",
-    "multiple_choice_head.summary.weight",
-    "multiple_choice_head.summary.bias",
-)
+BUFFERS = ("h.{layer}.attn.bias", "h.{layer}.attn.masked_bias")  # masks of causality
+# The second head of `GPT2DoubleHeadsModel`, which `Model` does not have.
+UNUSED = ("multiple_choice_head.summary.weight", "multiple_choice_head.summary.bias")
 
 FIXED_HERE = {"norm": "pre"}
 FIXED_THERE = {

@@ -1,6 +1,7 @@
 """Which tensors of a folder a model reads, all of them accounted for."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from train.errors import UserError
@@ -12,13 +13,13 @@ from train.pretrained.tables import Shape, Tensor, is_named, resolve
 InitHead = Literal["load", "new"]
 Found = tuple[Tensor, list[str]]  # A tensor, and the names of it and its copies in the folder.
 
-SHOWN = 5  # names of one kind in an error
+NUMBER = re.compile(r"(?<![0-9])(?:0|[1-9][0-9]{0,8})(?![0-9])")  # in a name, as counting writes it
 
 
 def match(
     folder: Folder, model: Any, shapes: Mapping[str, Shape], init_head: InitHead
 ) -> tuple[list[Found], list[str]]:
-    """The tensors that a model reads from a folder, and names of those of other heads, which nothing reads.
+    """The tensors that a model reads from a folder, and names of other learned ones, which nothing reads.
 
     Args:
         folder: where they are.
@@ -51,17 +52,18 @@ def _is_read(tensor: Tensor, names: Sequence[str], init_head: InitHead) -> bool:
 
 
 def _sort(family: Any, names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Of tensors that nothing reads, those of other heads and poolers, and those that no table knows."""
+    """Of tensors that nothing reads, the learned ones that the family knows, and those that it does not know."""
     entries = [*family.BODY, *(entry for head in family.HEADS.values() for entry in head.entries)]
     tops = [name for entry in entries if entry.part != "body" for name in entry.names]
-    known, extra = [], []
+    learned = [*tops, *family.UNUSED]
+    unread, extra = [], []
     for name in sorted(names):
         bare = name.removeprefix(family.PREFIX)
-        if _is_any(tops, bare):
-            known.append(name)
-        elif not _is_any(family.IGNORED, bare):
+        if _is_any(learned, bare):
+            unread.append(name)
+        elif not _is_any(family.BUFFERS, bare):
             extra.append(name)
-    return known, extra
+    return unread, extra
 
 
 def _refuse_misfits(
@@ -76,7 +78,7 @@ def _refuse_misfits(
         "of another shape or type": [_describe(folder, tensor, name) for tensor, name in misfits],
         "extra": extra,
     }
-    problems = [f"{len(names)} {what}: {_some(names)}" for what, names in told.items() if names]
+    problems = [f"{len(names)} {what}: {_fold(names)}" for what, names in told.items() if names]
     if not problems:
         return
     wrong = [*missing, *(tensor for tensor, _ in misfits)]
@@ -99,5 +101,25 @@ def _is_any(templates: Iterable[str], name: str) -> bool:
     return any(is_named(template, name) for template in templates)
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f", … and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+def _fold(names: Iterable[str]) -> str:
+    """All names, those that count one number up written as one: "h.0…11.ln_1.bias (12)"."""
+    left, told = dict.fromkeys(names), []
+    while left:
+        name = next(iter(left))
+        text, run = max(_runs(name, left), key=lambda text_and_run: len(text_and_run[1]))
+        told.append(f"{text} ({len(run)})" if len(run) > 1 else name)
+        left = {other: None for other in left if other not in run}
+    return ", ".join(told)
+
+
+def _runs(name: str, names: Collection[str]) -> Iterator[tuple[str, set[str]]]:
+    """The name alone, and with those that count on from it, up and down, in each of its numbers."""
+    yield name, {name}
+    for number in NUMBER.finditer(name):
+        before, after = name[: number.start()], name[number.end() :]
+        first = last = int(number[0])
+        while f"{before}{first - 1}{after}" in names:
+            first -= 1
+        while f"{before}{last + 1}{after}" in names:
+            last += 1
+        yield f"{before}{first}…{last}{after}", {f"{before}{value}{after}" for value in range(first, last + 1)}

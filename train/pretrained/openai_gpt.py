@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from train.pretrained import settings
-from train.pretrained.gpt2 import IGNORED as IGNORED
+from train.pretrained.gpt2 import BUFFERS as BUFFERS
 from train.pretrained.gpt2 import LAYERS, SCORE
+from train.pretrained.gpt2 import UNUSED as UNUSED
 from train.pretrained.tables import MATRIX, Entry, Head, Shape
 
 MODEL_TYPE = "openai-gpt"

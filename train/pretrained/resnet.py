@@ -21,7 +21,8 @@ HEADS = {
     "classes": Head("ResNetForImageClassification", linear("classifier.1", "head/dense", part="head")),
     "none": Head("ResNetModel"),
 }
-IGNORED = ()
+BUFFERS = ()
+UNUSED = ()
 
 EXPANSION = {"basic": 1, "bottleneck": 4}  # of channels, in a block
 

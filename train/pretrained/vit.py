@@ -32,8 +32,9 @@ HEADS = {
     "classes": Head("ViTForImageClassification", linear("classifier", "head/dense", part="head")),
     "none": Head("ViTModel"),
 }
+BUFFERS = ()
 # The pooler is never trained with the classifier, and `Model` has none.
-IGNORED = ("pooler.dense.weight", "pooler.dense.bias")
+UNUSED = ("pooler.dense.weight", "pooler.dense.bias")
 
 FIXED_HERE = {"pool": "token", "positions": "learned", "norm": "pre", "patch_bias": True, "embedding_norm": False}
 FIXED_THERE = {"qkv_bias": True}

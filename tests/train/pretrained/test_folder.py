@@ -14,6 +14,7 @@ from archs import vit
 from train import pretrained
 from train.errors import UserError
 from train.pretrained import folder as folders
+from train.pretrained import matching
 
 VIT = {"patch_size": 4, "hidden_size": 8, "num_layers": 2, "num_heads": 2, "mlp_size": 12, "num_classes": 3}
 BERT = {"vocab_size": 11, "max_length": 6, "hidden_size": 8, "num_layers": 1, "num_heads": 2, "mlp_size": 12}
@@ -176,9 +177,58 @@ def test_one_error_lists_tensors_that_are_missing_extra_or_misshapen(tmp_path):
         f"2 missing: {LAYER}.bias, {LAYER}.weight; ",
         "2 of another shape or type: vit.layernorm.bias (I8 [8] there, [8] by config.model), "
         "vit.layernorm.weight (F32 [9] there, [8] by config.model); ",
-        "7 extra: stranger.0, stranger.1, stranger.2, stranger.3, stranger.4, … and 2 more.",
+        "7 extra: stranger.0…6 (7).",
     ]
     refused(re.escape("".join(parts)), tmp_path, model, shapes)
+
+
+def test_the_error_leaves_no_name_out(tmp_path):
+    """Where it concerns many layers."""
+    fields = {**VIT, "num_layers": 12}
+    name = "vit.encoder.layer.{}.layernorm_before.bias"
+    lost = [name.format(layer) for layer in (0, 1, 2, 3, 10)]
+    model, shapes, _ = write(tmp_path, "vit", **fields)
+    edit(tmp_path, lambda tensors: {name: tensor for name, tensor in tensors.items() if name not in lost})
+    refused(re.escape(f"5 missing: {name.format('0…3')} (4), {name.format('10')}."), tmp_path, model, shapes)
+
+    def widen(tensors):
+        wide = {name: np.zeros(9, np.float32) for name in tensors if name.endswith("layernorm_after.bias")}
+        return {**tensors, **wide}
+
+    write(tmp_path / "wide", "vit", **fields)
+    edit(tmp_path / "wide", widen)
+    folded = "vit.encoder.layer.0…11.layernorm_after.bias (F32 [9] there, [8] by config.model) (12)."
+    refused(re.escape(f"12 of another shape or type: {folded}"), tmp_path / "wide", model, shapes)
+
+
+def unfold(text):
+    """The names that a list in an error stands for."""
+    for part in text.split(", "):
+        if match := re.fullmatch(r"(.*?)(\d+)…(\d+)(.*) \((\d+)\)", part):
+            before, first, last, after, count = match.groups()
+            numbers = range(int(first), int(last) + 1)
+            assert len(numbers) == int(count) > 1
+            yield from (f"{before}{number}{after}" for number in numbers)
+        else:
+            yield part
+
+
+@pytest.mark.parametrize(
+    "names, text",
+    [
+        (["a", "b.weight"], "a, b.weight"),
+        ([f"h.{layer}.ln_{norm}.bias" for layer in range(12) for norm in (1, 2)], None),
+        ([f"h.{layer}.bias" for layer in (0, 1, 10, 11, 2, 5)], "h.0…2.bias (3), h.10…11.bias (2), h.5.bias"),
+        (["h.01.bias", "h.1.bias", "h.2.bias", "h.1x2.bias"], "h.01.bias, h.1…2.bias (2), h.1x2.bias"),
+        (["h.12", "h.1\N{ARABIC-INDIC DIGIT THREE}", "h.14", "9" * 5000], None),  # digits that do not count
+        (["stage.2.block.4", "stage.1.block.3", "stage.2.block.3"], "stage.2.block.3…4 (2), stage.1.block.3"),
+        ([f"{a}.{b}.{c}" for a in range(3) for b in range(3) for c in range(3) if a + b != c], None),
+    ],
+)
+def test_folded_names_stand_for_all_names_once(names, text):
+    folded = matching._fold(names)
+    assert sorted(unfold(folded)) == sorted(names)
+    assert text in (None, folded)
 
 
 def shapes_for(image, name, **fields):
@@ -242,6 +292,34 @@ def test_a_missing_head_is_missing_unless_new(tmp_path):
     refused("config.init_head: 'new' would do nothing", tmp_path, headless, shapes, "new")
 
 
+FLOATS = np.ones((2, 8), np.float32)
+POOLER = ["pooler.dense.bias", "pooler.dense.weight"]
+DOUBLE_HEAD = ["multiple_choice_head.summary.bias", "multiple_choice_head.summary.weight"]
+
+
+@pytest.mark.parametrize(
+    "name, fields, learned, buffers",
+    [
+        ("vit", VIT, [f"vit.{name}" for name in POOLER], []),
+        ("vit", {**VIT, "num_classes": None}, POOLER, []),
+        ("gpt", GPT, DOUBLE_HEAD, ["transformer.h.0.attn.bias", "transformer.h.0.attn.masked_bias"]),
+        ("gpt", {**GPT, "norm": "post"}, DOUBLE_HEAD, ["transformer.h.0.attn.bias"]),
+        ("bert", BERT, [f"bert.{name}" for name in POOLER], ["bert.embeddings.position_ids"]),
+        ("clip", CLIP, [], ["text_model.embeddings.position_ids", "vision_model.embeddings.position_ids"]),
+    ],
+)
+def test_learned_tensors_that_stay_unread_are_named(name, fields, learned, buffers, tmp_path, caplog):
+    """And buffers, of which nothing is lost, are not."""
+    model, shapes, values = write(tmp_path, name, **fields)
+    edit(tmp_path, lambda tensors: {**tensors, **dict.fromkeys(buffers, FLOATS)})
+    assert same(pretrained.load(tmp_path, model, zeros(shapes), "load"), values) and not caplog.records
+    edit(tmp_path, lambda tensors: {**tensors, **dict.fromkeys(learned, FLOATS)})
+    assert same(pretrained.load(tmp_path, model, zeros(shapes), "load"), values)
+    messages = [record.getMessage() for record in caplog.records]
+    reason = "not read, as the model has no place for it or starts its head anew"
+    assert messages == ([f"{tmp_path}: {reason}: {', '.join(learned)}"] if learned else [])
+
+
 @pytest.mark.parametrize(
     "name, fields, mixer, missing",
     [
@@ -251,7 +329,7 @@ def test_a_missing_head_is_missing_unless_new(tmp_path):
 )
 def test_variables_that_no_tensor_holds_are_missing(name, fields, mixer, missing, tmp_path):
     write(tmp_path, name, **fields)
-    refused(f"missing: .*params/blocks/layer_0/attention/{missing}", tmp_path, *build(name, **fields, **mixer))
+    refused(f"missing: .*params/blocks/layer_0(…1)?/attention/{missing}", tmp_path, *build(name, **fields, **mixer))
 
 
 def test_tied_weights_must_be_equal(tmp_path):
