@@ -33,18 +33,23 @@ def free_port() -> int:
 
 
 def start(folders: list[Path], *flags: str) -> list[subprocess.Popen]:
-    """One process for each folder, joined to one job."""
-    port, processes = free_port(), len(folders)
+    """Training by one process for each folder, joined to one job."""
+    return start_commands([["train", *FLAGS, *flags, f"--workdir={folder}"] for folder in folders])
+
+
+def start_commands(commands: list[list[str]]) -> list[subprocess.Popen]:
+    """One process for each command, joined to one job."""
+    port, processes = free_port(), len(commands)
     started = []
-    for number, folder in enumerate(folders):
+    for number, command in enumerate(commands):
         job = {
             "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
             "JAX_NUM_PROCESSES": str(processes),
             "JAX_PROCESS_ID": str(number),
         }
-        command = [sys.executable, "-m", "train", *FLAGS, *flags, f"--workdir={folder}"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        started.append(subprocess.Popen(command, env={**os.environ, **(job if processes > 1 else {})}, **pipes))
+        environment = {**os.environ, **(job if processes > 1 else {})}
+        started.append(subprocess.Popen([sys.executable, "-m", *command], env=environment, **pipes))
     return started
 
 
@@ -70,6 +75,25 @@ def test_two_processes_compute_the_curve_of_one(tmp_path, mesh):
         np.testing.assert_allclose(list(ours.values()), list(theirs.values()), rtol=1e-4)
         if "train/loss" in ours:
             np.testing.assert_allclose(ours["train/loss"], theirs["train/loss"], rtol=1e-5)
+
+
+VIT = ["hidden_size=8", "num_layers=2", "num_heads=2", "mlp_size=8", "patch_size=4", "pool=token", "scan_layers=True"]
+
+
+@pytest.mark.slow
+def test_two_processes_export_what_one_does(tmp_path):
+    """Each of them holds a half of the weights."""
+    fields = [f"--config.model.{field}" for field in VIT]
+    flags = [*fields, "--config.data.batch_size=32", "--config.steps=3", "--config.optimizer.ema_decay=0.5"]
+    cut = ["--config.mesh.data=1", "--config.mesh.fsdp=2"]
+    work = f"--workdir={tmp_path / 'run'}"
+    finish(start_commands([["train", "--config=configs/quickstart.py:vit", *flags, *cut, work]] * 2))
+    finish(start_commands([["train.pretrained", work, f"--output={tmp_path / 'two'}"]] * 2))
+    one = ["train.pretrained", work, f"--output={tmp_path / 'one'}", "--config.mesh.fsdp=1"]
+    finish(start_commands([one]))
+    files = {file.name: file.read_bytes() for file in (tmp_path / "one").iterdir()}
+    assert sorted(files) == ["config.json", "model.safetensors"]
+    assert files == {file.name: file.read_bytes() for file in (tmp_path / "two").iterdir()}
 
 
 @pytest.mark.slow
