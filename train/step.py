@@ -24,6 +24,7 @@ from train.optimizer import Optimizer
 Gather = Callable[[PyTree], PyTree]
 
 INIT, DROPOUT = 0, 1  # Streams of random numbers of one seed.
+RANDOM = "random"  # What a mixer draws, and the stream it draws from.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +102,7 @@ def train_step(
     `gather` brings parameters that are stored in parts to where layers use them.
     """
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(state.seed), DROPOUT), state.step)
-    gradients, metrics, model_state = _accumulated_gradients(recipe, state, batch, key, gather)
+    gradients, metrics, model_state = _gradients(recipe, state, batch, key, gather)
     updates, opt_state = recipe.transformation.update(gradients, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
 
@@ -141,62 +142,90 @@ def evaluated_variables(state: TrainState, gather: Gather = lambda params: param
 
 
 def _gradients(
+    recipe: Recipe, state: TrainState, batch: Mapping[str, Array], key: PRNGKeyArray, gather: Gather
+) -> tuple[PyTree, objectives.Metrics, Mapping[str, PyTree]]:
+    """Gradients of the loss over the batch, its metrics, and the model's other collections after it."""
+    if recipe.optimizer.accumulate_steps > 1:
+        return _accumulated_gradients(recipe, state, batch, key, gather)
+
+    def loss(params: PyTree) -> tuple[Array, Any]:
+        terms, *rest = _judge(recipe, params, state.model_state, batch, _streams(key, key), gather)
+        return objectives.total(terms), rest
+
+    gradients, (metrics, model_state) = jax.grad(loss, has_aux=True)(state.params)
+    return gradients, metrics, model_state
+
+
+def _judge(
     recipe: Recipe,
     params: PyTree,
     model_state: Mapping[str, PyTree],
     batch: Mapping[str, Array],
-    key: PRNGKeyArray,
+    rngs: Mapping[str, PRNGKeyArray],
     gather: Gather,
-) -> tuple[PyTree, objectives.Metrics, Mapping[str, PyTree]]:
-    def loss(params: PyTree) -> tuple[Array, Any]:
-        variables = {"params": gather(params), **model_state}
-        value, metrics, mutated = recipe.objective.loss(
-            recipe.model, variables, batch, rngs={"dropout": key, **_more_streams(key)}, train=True
-        )
-        return value, (metrics, {**model_state, **mutated})
-
-    gradients, (metrics, model_state) = jax.grad(loss, has_aux=True)(params)
-    return gradients, metrics, model_state
+) -> tuple[objectives.Terms, objectives.Metrics, Mapping[str, PyTree]]:
+    """The terms of the loss in training, metrics, and the model's other collections."""
+    variables = {"params": gather(params), **model_state}
+    terms, metrics, mutated = recipe.objective.loss(recipe.model, variables, batch, rngs=rngs, train=True)
+    return terms, metrics, {**model_state, **mutated}
 
 
-def _more_streams(key: PRNGKeyArray) -> dict[str, PRNGKeyArray]:
-    """Random numbers besides dropout's: a mixer's features, and which tokens are masked."""
-    return {name: jax.random.fold_in(key, number) for number, name in enumerate(("random", "mask"))}
+def _streams(key: PRNGKeyArray, of_part: PRNGKeyArray) -> dict[str, PRNGKeyArray]:
+    """Random numbers of one update: a mixer's features; and of each part of its batch: which units are dropped, and
+    which tokens are hidden."""
+    return {"dropout": of_part, RANDOM: jax.random.fold_in(key, 0), "mask": jax.random.fold_in(of_part, 1)}
 
 
 def _accumulated_gradients(
     recipe: Recipe, state: TrainState, batch: Mapping[str, Array], key: PRNGKeyArray, gather: Gather
 ) -> tuple[PyTree, objectives.Metrics, Mapping[str, PyTree]]:
-    """Gradients of the mean loss over the batch, made micro-batch by micro-batch.
+    """Gradients of the loss over the batch, made micro-batch by micro-batch.
 
-    Each micro-batch weighs as much as the examples (or tokens) that its loss counts, so unequal ones give the gradient
-    of the whole batch.
+    Each term of the loss is summed by itself, and divided by all that it counted (examples, or tokens): so unequal
+    micro-batches give the gradient of the whole batch. A mixer's features change between updates only.
     """
     parts = recipe.optimizer.accumulate_steps
-    if parts == 1:
-        return _gradients(recipe, state.params, state.model_state, batch, key, gather)
+    started = {name: state.model_state[name] for name in (RANDOM,) if name in state.model_state}
 
     def micro(model_state: Any, number: Any, part: Any) -> Any:
-        return _gradients(recipe, state.params, model_state, part, jax.random.fold_in(key, number), gather)
+        streams = _streams(key, jax.random.fold_in(key, 2 + number))
+
+        def sums(params: PyTree) -> tuple[list[Array], Any]:
+            terms, *rest = _judge(recipe, params, {**model_state, **started}, part, streams, gather)
+            return [total for total, _ in terms], ([count for _, count in terms], *rest)
+
+        totals, pullback, (counts, *rest) = jax.vjp(sums, state.params, has_aux=True)
+        gradients = [pullback(_one_of(totals, term))[0] for term in range(len(totals))]
+        return gradients, counts, *rest
 
     def accumulate(carry: Any, numbered: Any) -> tuple[Any, None]:
-        gradients, metrics, model_state = carry
-        new, counted, model_state = micro(model_state, *numbered)
-        weight = counted["loss"][1]
+        *sums, model_state = carry
+        *new, model_state = micro(model_state, *numbered)
         # A micro-batch that counts nothing adds nothing, whatever its gradient is.
-        gradients = jax.tree.map(lambda total, value: total + jnp.where(weight > 0, weight * value, 0), gradients, new)
-        return (gradients, jax.tree.map(jnp.add, metrics, counted), model_state), None
+        new[0] = [
+            jax.tree.map(lambda leaf, count=count: jnp.where(count > 0, leaf, 0), gradient)
+            for gradient, count in zip(*new[:2], strict=True)
+        ]
+        return (*jax.tree.map(jnp.add, sums, new), model_state), None
 
     # Micro-batch i takes every parts-th row, so that rows stay on the device that has them.
     split = jax.tree.map(lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1), dict(batch))
     first = jax.tree.map(lambda x: x[0], split)
-    shapes = jax.eval_shape(micro, dict(state.model_state), 0, first)[:2]
+    shapes = jax.eval_shape(micro, dict(state.model_state), 0, first)[:-1]
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.promote_types(leaf.dtype, jnp.float32)), shapes)
     carry, _ = jax.lax.scan(accumulate, (*zeros, dict(state.model_state)), (jnp.arange(parts), split))
-    gradients, metrics, model_state = carry
-    count = jnp.maximum(metrics["loss"][1], 1.0)
-    gradients = jax.tree.map(lambda total, param: (total / count).astype(param.dtype), gradients, state.params)
+    sums, counts, metrics, model_state = carry
+    means = [
+        jax.tree.map(lambda leaf, count=count: objectives.mean((leaf, count)), gradient)
+        for gradient, count in zip(sums, counts, strict=True)
+    ]
+    gradients = jax.tree.map(lambda param, *leaves: sum(leaves).astype(param.dtype), state.params, *means)
     return gradients, metrics, model_state
+
+
+def _one_of(totals: list[Array], which: int) -> list[Array]:
+    """The cotangent that asks for the gradient of one of them."""
+    return [jnp.full_like(total, number == which) for number, total in enumerate(totals)]
 
 
 def _moving_average(recipe: Recipe, average: PyTree | None, params: PyTree) -> PyTree | None:

@@ -19,6 +19,7 @@ from jax.sharding import AxisType, Mesh
 
 import archs
 from train import mesh as meshes
+from train import objectives
 from train.objectives import contrastive
 from train.optimizer import Optimizer
 from train.step import Recipe, compile_steps
@@ -37,7 +38,8 @@ class Given(nn.Module):
 
 
 def judge(logits, **batch):
-    return contrastive.Objective().loss(Given(), {}, {"image": logits, **batch}, rngs={}, train=True)
+    terms, *rest = contrastive.Objective().loss(Given(), {}, {"image": logits, **batch}, rngs={}, train=True)
+    return objectives.total(terms), *rest
 
 
 def by_hand(logits: np.ndarray) -> tuple[float, float, float]:

@@ -43,7 +43,8 @@ def losses(logits, label):
 
 def judge(objective, batch, model=None, train=False, seed=0):
     rngs = {"mask": jax.random.key(seed)} if train else {}
-    return objective.loss(model or Given(), {}, batch, rngs=rngs, train=train)
+    terms, *rest = objective.loss(model or Given(), {}, batch, rngs=rngs, train=train)
+    return objectives.total(terms), *rest
 
 
 def hidden(objective, tokens, mask=None, key=0):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from train import objectives
 from train.objectives import classification, regression, sequence_to_sequence
 
 RNG = np.random.default_rng(0)
@@ -31,7 +32,8 @@ def losses(logits, label):
 
 
 def judge(objective, batch, model=None, train=False):
-    return objective.loss(model or Given(), {}, batch, rngs={}, train=train)
+    terms, *rest = objective.loss(model or Given(), {}, batch, rngs={}, train=train)
+    return objectives.total(terms), *rest
 
 
 def test_labels_of_places_count_where_the_mask_allows():

@@ -1,17 +1,24 @@
 """The step as a pure function: accumulation, averages, determinism, and numbers that are not finite."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.core import FrozenDict
 
+import archs
 from train import config as configs
 from train import objectives, step
 from train.data import TrainingBatches
 from train.experiment import build
+from train.objectives import classification
+from train.optimizer import Optimizer
 from train.step import train_step
+
+CONSTANT = FrozenDict({"name": "constant", "warmup_steps": 0})
 
 
 def recipe_and_batch(*overrides: str, size: int = 32):
@@ -49,6 +56,43 @@ def test_accumulation_equals_the_whole_batch(parts, count):
     for name in ("loss", "accuracy", "gradient_norm"):
         np.testing.assert_allclose(objectives.mean(again[name]), objectives.mean(measured[name]), rtol=1e-5)
     assert again["loss"][1] == count
+
+
+def cut_and_whole(model, objective, batch, parts):
+    """Parameters, the model's other collections and metrics after one update, made whole and part by part."""
+    for number in (1, parts):
+        optimizer = Optimizer("sgd", 1.0, schedule=CONSTANT, accumulate_steps=number)
+        recipe = step.Recipe(model, objective, optimizer, steps=1)
+        state, metrics = jax.jit(functools.partial(train_step, recipe))(start(recipe, batch), batch)
+        yield state.params, state.model_state, metrics
+
+
+def test_terms_of_a_loss_that_count_apart_are_means_over_the_whole_batch():
+    """Labels count rows, and the language model beside them counts tokens, of which rows have unequally many."""
+    sizes = {"hidden_size": 8, "num_layers": 1, "num_heads": 2, "mlp_size": 8, "dropout_rate": 0.0}
+    model = archs.build(
+        "gpt", vocab_size=9, max_length=12, **sizes, num_classes=3, predicts_tokens=True, head="sequence"
+    )
+    rng = np.random.default_rng(0)
+    batch = {
+        "tokens": jnp.asarray(rng.integers(9, size=(8, 12))),
+        "mask": jnp.arange(12)[None] < jnp.asarray([12, 2, 5, 3, 12, 7, 2, 4])[:, None],
+        "label": jnp.asarray(rng.integers(3, size=8)),
+    }
+    whole, cut = cut_and_whole(model, classification.Objective(language_model_weight=0.5), batch, 4)
+    assert distance(whole[0], cut[0]) < 1e-6
+    np.testing.assert_allclose(cut[2]["gradient_norm"][0], whole[2]["gradient_norm"][0], rtol=1e-5)
+
+
+def test_features_of_a_mixer_are_drawn_once_in_an_update():
+    sizes = {"hidden_size": 8, "num_layers": 1, "num_heads": 2, "mlp_size": 8, "dropout_rate": 0.0}
+    mixer = {"mixer": "performer", "mixer_kwargs": {"num_features": 4, "redraw_every": 1}}
+    model = archs.build("encoder", vocab_size=9, num_classes=3, max_length=6, **sizes, **mixer)
+    rng = np.random.default_rng(0)
+    batch = {"tokens": jnp.asarray(rng.integers(9, size=(8, 6))), "label": jnp.asarray(rng.integers(3, size=8))}
+    whole, cut = cut_and_whole(model, classification.Objective(), batch, 4)
+    assert distance(whole[0], cut[0]) < 1e-6
+    assert distance(whole[1], cut[1]) == 0
 
 
 def test_rows_that_fill_up_a_batch_count_nothing():

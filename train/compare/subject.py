@@ -19,7 +19,7 @@ from flax.errors import ScopeParamShapeError
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 import archs
-from train import decoding, flops
+from train import decoding, flops, objectives
 from train.errors import UserError
 
 TOKENS = ("tokens", "tokens_2", "source", "target", "token_types", "senders", "receivers")  # Inputs that are integers.
@@ -215,7 +215,7 @@ class Subject:
 
         def loss(change: Any) -> Any:
             with _at(path, lambda value: value + change):
-                return objective.loss(self.module, variables, given, rngs=rngs, train=True)[0]
+                return objectives.total(objective.loss(self.module, variables, given, rngs=rngs, train=True)[0])
 
         inputs = {name: given[name] for name in self.inputs}
         zeros = jnp.zeros_like(jax.eval_shape(functools.partial(self._inside, path), variables, inputs))

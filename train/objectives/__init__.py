@@ -1,9 +1,10 @@
 """What is minimised. Each module has an `Objective`: a frozen dataclass whose method
 
-    loss(model, variables, batch, *, rngs, train) -> scalar, metrics, mutated collections
+    loss(model, variables, batch, *, rngs, train) -> terms, metrics, mutated collections
 
-gives the mean loss over the valid examples of a batch, and every metric as a pair (sum, count), so that it is exact
-when summed over devices, micro-batches and a last batch filled up with rows that are not `valid`.
+gives the terms of the loss over the valid examples of a batch, and its metrics, each as a pair (sum, count), so that it
+is exact when summed over devices, micro-batches and a last batch filled up with rows that are not `valid`. The loss is
+the sum of the means that its terms stand for.
 """
 
 import inspect
@@ -17,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 Batch = Mapping[str, Any]
 Metrics = dict[str, Any]  # Pairs (sum, count) of arrays.
+Terms = list[tuple[Array, Array]]  # Likewise; a term with a weight has it in its sum.
 
 AUXILIARY = "auxiliary"  # The collection of outputs besides the model's own, such as logits of a side head.
 
@@ -85,3 +87,13 @@ def mean(pair: tuple[Array, Array]) -> Array:
     """The mean that a (sum, count) pair stands for; 0 where nothing was counted."""
     total, count = pair
     return total / jnp.maximum(count, 1.0)
+
+
+def total(terms: Terms) -> Array:
+    """The loss: the sum of the means of its terms."""
+    return sum((mean(term) for term in terms), jnp.zeros(()))
+
+
+def scaled(weight: float, pair: tuple[Array, Array]) -> tuple[Array, Array]:
+    """A term of the loss with a weight."""
+    return weight * pair[0], pair[1]

@@ -51,7 +51,7 @@ class Objective:
         *,
         rngs: Any,
         train: bool,
-    ) -> tuple[Array, objectives.Metrics, Any]:
+    ) -> tuple[objectives.Terms, objectives.Metrics, Any]:
         if getattr(model, "num_classes", 0) is None:
             raise ValueError("the model gives features; set num_classes to the number of classes")
         logits, mutated, auxiliary = objectives.apply(model, variables, batch, rngs=rngs, train=train)
@@ -61,14 +61,15 @@ class Objective:
         losses = self._losses(logits, label)
         correct = (jnp.argmax(logits, -1) == label).astype(jnp.float32)
         metrics = {"loss": objectives.weighted(losses, valid), "accuracy": objectives.weighted(correct, valid)}
-        loss = objectives.mean(metrics["loss"])
+        terms = [metrics["loss"]]
         for output in auxiliary:
             if self.language_model_weight is not None:
-                loss += self.language_model_weight * objectives.mean(next_tokens(output, batch)["loss"])
+                terms.append(objectives.scaled(self.language_model_weight, next_tokens(output, batch)["loss"]))
             else:
                 weight = 0.3 if self.auxiliary_weight is None else self.auxiliary_weight
-                loss += weight * objectives.mean(objectives.weighted(self._losses(output, label), valid))
-        return loss, metrics, mutated
+                judged = objectives.weighted(self._losses(output, label), valid)
+                terms.append(objectives.scaled(weight, judged))
+        return terms, metrics, mutated
 
     def _check(self, model: nn.Module, auxiliary: Sequence[Array], train: bool) -> None:
         """Raises ValueError if side outputs are asked for that the model does not give, or gives unasked."""

@@ -35,7 +35,7 @@ class Objective:
         *,
         rngs: Any,
         train: bool,
-    ) -> tuple[Array, objectives.Metrics, Any]:
+    ) -> tuple[objectives.Terms, objectives.Metrics, Any]:
         logits, mutated, _ = objectives.apply(model, variables, batch, rngs=rngs, train=train)
         valid = objectives.valid_rows(batch)
         if logits.shape != valid.shape * 2:
@@ -56,4 +56,4 @@ class Objective:
             "image_to_text_accuracy": objectives.weighted(correct(texts), valid),
             "text_to_image_accuracy": objectives.weighted(correct(images), valid),
         }
-        return objectives.mean(metrics["loss"]), metrics, mutated
+        return [metrics["loss"]], metrics, mutated

@@ -33,11 +33,11 @@ class Objective:
         *,
         rngs: Any,
         train: bool,
-    ) -> tuple[Array, objectives.Metrics, Any]:
+    ) -> tuple[objectives.Terms, objectives.Metrics, Any]:
         logits, mutated, _ = objectives.apply(model, variables, batch, rngs=rngs, train=train)
         _check(model, logits.shape, batch["tokens"].shape)
         metrics = next_tokens(logits, batch)
-        return objectives.mean(metrics["loss"]), metrics, mutated
+        return [metrics["loss"]], metrics, mutated
 
 
 def next_tokens(logits: Float[Array, "B T V"], batch: objectives.Batch) -> objectives.Metrics:

@@ -28,8 +28,7 @@ class Objective:
         mask_rate: probability of each token to be selected.
         special_tokens: tokens that are never selected, such as those that begin, separate and pad texts.
         next_sentence: whether the model's second head is trained too, on `label` [B]: 0 where the second segment
-            follows the first, 1 where it does not. Its loss is added. A micro-batch weighs as much as it has selected
-            tokens, in this loss too: only where all have as many is it the mean over the rows of the batch.
+            follows the first, 1 where it does not. Its loss, a mean over the rows of the batch, is added.
     """
 
     mask_token: int
@@ -58,7 +57,7 @@ class Objective:
         *,
         rngs: Any,
         train: bool,
-    ) -> tuple[Array, objectives.Metrics, Any]:
+    ) -> tuple[objectives.Terms, objectives.Metrics, Any]:
         tokens = batch["tokens"]
         self._check_tokens(model.vocab_size)
         real = objectives.valid_places(batch, tokens.shape, "mask")
@@ -75,12 +74,12 @@ class Objective:
             has = "has a" if auxiliary else "has no"
             raise ValueError(f"the model {has} next-sentence head; set next_sentence of both model and objective")
         metrics = _judge(logits, tokens, selected)
-        loss = objectives.mean(metrics["loss"])
+        terms = [metrics["loss"]]
         for follows in auxiliary:
             judged = _judge(follows, batch["label"], objectives.valid_rows(batch))
             metrics |= {f"next_sentence_{name}": pair for name, pair in judged.items()}
-            loss += objectives.mean(judged["loss"])
-        return loss, metrics, mutated
+            terms.append(judged["loss"])
+        return terms, metrics, mutated
 
     def corrupt(
         self, tokens: Int[Array, "B T"], real: Bool[Array, "B T"], vocab_size: int, key: PRNGKeyArray

@@ -6,7 +6,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from train import objectives
 
@@ -26,7 +25,7 @@ class Objective:
         *,
         rngs: Any,
         train: bool,
-    ) -> tuple[Array, objectives.Metrics, Any]:
+    ) -> tuple[objectives.Terms, objectives.Metrics, Any]:
         predictions, mutated, auxiliary = objectives.apply(model, variables, batch, rngs=rngs, train=train)
         if predictions.shape != batch["target"].shape:
             raise ValueError(
@@ -36,4 +35,4 @@ class Objective:
             raise ValueError("the model has an auxiliary head, which only classification judges; build it without")
         errors = jnp.square(predictions - batch["target"]).reshape(len(predictions), -1).mean(axis=-1)
         metrics = {"loss": objectives.weighted(errors, objectives.valid_rows(batch))}
-        return objectives.mean(metrics["loss"]), metrics, mutated
+        return [metrics["loss"]], metrics, mutated

@@ -6,7 +6,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array
 
 from train import objectives
 from train.errors import UserError
@@ -40,7 +39,7 @@ class Objective:
         *,
         rngs: Any,
         train: bool,
-    ) -> tuple[Array, objectives.Metrics, Any]:
+    ) -> tuple[objectives.Terms, objectives.Metrics, Any]:
         logits, mutated, _ = objectives.apply(model, variables, batch, rngs=rngs, train=train)
         target = batch["target"]
         if logits.shape[:-1] != target.shape:
@@ -54,4 +53,4 @@ class Objective:
                 jnp.all(correct | ~valid, axis=-1).astype(jnp.float32), objectives.valid_rows(batch)
             ),
         }
-        return objectives.mean(metrics["loss"]), metrics, mutated
+        return [metrics["loss"]], metrics, mutated
