@@ -299,8 +299,9 @@ def beam_search(
 ) -> tuple[Int[Array, "B beams length"], Float[Array, "B beams"]]:
     """The `num_beams` best continuations that a beam search finds, best first, and their scores.
 
-    A score is the log-probability over the length penalty, with the end token counted. A sequence that has not ended
-    after `length` tokens is scored as it stands.
+    A score is the log-probability over the length penalty, with the end token counted. Of the 2 · `num_beams` likeliest
+    continuations of each step, those that end are candidates, and the best of the others go on. A sequence that has not
+    ended after `length` tokens is scored as it stands.
 
     Args:
         writer, variables, inputs, prompt, length: As of `sample`.

@@ -126,6 +126,111 @@ def test_samples_follow_the_distribution(writer):
         np.testing.assert_allclose(counts, expected[row], atol=4 * np.sqrt(0.25 / 2000))
 
 
+NUM_BEAMS, ALPHA, WORDS, LONGER = 4, 0.6, 8, 6
+WRITERS = {
+    "transformer": Writer(
+        archs.build(
+            "transformer", **{**SIZES, "target_vocab_size": WORDS}, tied="none", num_layers=2, num_heads=2, mlp_size=16
+        ),
+        END,
+    ),
+    "gpt": Writer(archs.build("gpt", vocab_size=WORDS, hidden_size=8, num_layers=2, num_heads=2, mlp_size=16), END),
+}
+MASK = jnp.asarray(np.arange(3)[None] >= np.array([[0], [1], [2]]))  # beginnings end together
+BEGINNINGS = {"tokens": jnp.asarray([[2, 7, 3], [0, 4, 6], [0, 0, 5]], jnp.int32), "mask": MASK}
+writers = pytest.mark.parametrize("name", WRITERS)
+
+
+def given(name, seed):
+    """Variables, what is read, and the prompt, for which some sequences end early and some do not."""
+    model, rng = WRITERS[name].model, np.random.default_rng(seed)
+    batch = BEGINNINGS if name == "gpt" else {**INPUTS, "source": jnp.asarray(rng.integers(6, size=(3, 5)), jnp.int32)}
+    prompt = {} if name == "gpt" else {"target": PROMPT}
+    shapes = jax.eval_shape(functools.partial(model.init, jax.random.key(0)), **batch, **prompt)
+
+    def draw(path, leaf):  # what is added everywhere would outweigh what was written before
+        by_name = {"scale": np.ones(leaf.shape), "bias": np.zeros(leaf.shape)}
+        return jnp.asarray(by_name.get(path[-1].key, rng.normal(0, 0.4, leaf.shape)), jnp.float32)
+
+    variables = jax.tree_util.tree_map_with_path(draw, shapes)
+    return variables, WRITERS[name].read(batch), WRITERS[name].prompt(batch)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def logits_of(name, variables, inputs, sequences):
+    """Uncached, of sequences behind one row's inputs."""
+    model, written = WRITERS[name].model, WRITERS[name].written
+    rows = {key: jnp.repeat(value[None], len(sequences), axis=0) for key, value in inputs.items()}
+    return model.apply(variables, **rows, **{written: sequences})
+
+
+def log_probabilities_behind(name, variables, inputs, prompt, row):
+    """A function from sequences to the log-probabilities [sequences, WORDS] of what follows each in this row."""
+    inputs = {key: value[row] for key, value in inputs.items() if key != "mask"}
+    # A padded beginning is read without its padding; what the decoder of a transformer starts with, it adds itself.
+    begun = tuple(np.asarray(prompt[row])[np.asarray(MASK[row])]) if name == "gpt" else ()
+
+    def log_probabilities(written):
+        sequences = np.zeros((NUM_BEAMS, 3 + LONGER), np.int32)  # models are causal: what stands behind is not seen
+        for n, words in enumerate(written):
+            sequences[n, : len(begun + words)] = begun + words
+        place = len(begun + written[0]) - (name == "gpt")
+        logits = np.asarray(logits_of(name, variables, inputs, jnp.asarray(sequences)), np.float64)[
+            : len(written), place
+        ]
+        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+    return log_probabilities
+
+
+def reference_search(log_probabilities):
+    """Beam search with lists, scored as in Wu et al. (2016, eq. 14), which stops at no time but the last.
+
+    Of twice as many best continuations as there are beams, those that end are done, and the best of the others live on.
+    """
+    live, done = [(0.0, ())], []
+    for length in range(1, LONGER + 1):
+        following = log_probabilities([words for _, words in live])
+        longer = [
+            (total + following[n, word], (*words, word))
+            for n, (total, words) in enumerate(live)
+            for word in range(WORDS)
+        ]
+        best = sorted(longer, reverse=True)[: 2 * NUM_BEAMS]
+        done += [(total / ((5 + length) / 6) ** ALPHA, words) for total, words in best if words[-1] == END]
+        live = [(total, words) for total, words in best if words[-1] != END][:NUM_BEAMS]
+    done += [(total / ((5 + LONGER) / 6) ** ALPHA, words) for total, words in live]
+    return sorted(done, reverse=True)[:NUM_BEAMS]
+
+
+@writers
+def test_a_narrow_beam_prunes_as_a_search_by_lists(name):
+    search = jax.jit(functools.partial(beam_search, WRITERS[name], length=LONGER, num_beams=NUM_BEAMS, alpha=ALPHA))
+    for seed in range(5):
+        variables, inputs, prompt = given(name, seed)
+        found, scores = search(variables, inputs, prompt)
+        for row in range(3):
+            expected = reference_search(log_probabilities_behind(name, variables, inputs, prompt, row))
+            padded = [words + (0,) * (LONGER - len(words)) for _, words in expected]
+            np.testing.assert_array_equal(found[row], padded)
+            np.testing.assert_allclose(scores[row], [score for score, _ in expected], rtol=1e-4)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(temperature=0), Sampling(temperature=1e-4), Sampling(top_k=1)])
+def test_what_is_drawn_of_one_choice_is_greedy(sampling):
+    """A padded beginning's continuation against the likeliest token each time, uncached."""
+    write = jax.jit(functools.partial(sample, WRITERS["gpt"], length=LONGER, sampling=sampling))
+    for seed in range(5):
+        variables, inputs, prompt = given("gpt", seed)
+        written = write(variables, inputs, prompt, key=jax.random.key(seed))
+        for row in range(3):
+            log_probabilities = log_probabilities_behind("gpt", variables, inputs, prompt, row)
+            words = ()
+            while len(words) < LONGER and END not in words:
+                words += (int(log_probabilities([words])[0].argmax()),)
+            np.testing.assert_array_equal(written[row], words + (0,) * (LONGER - len(words)))
+
+
 LOGITS = jnp.log(jnp.asarray([[0.5, 0.05, 0.3, 0.15]]))
 
 
