@@ -47,7 +47,7 @@ def plain(
 
 
 class Mixer(nn.Module):
-    """Attention proper: every query reads every visible key.
+    """Attention proper: every query reads every visible key. What stands at padding reaches nothing if it is finite.
 
     Sows the weights [B, H, T, S] as `intermediates/weights` when that collection is mutable.
 
@@ -56,8 +56,8 @@ class Mixer(nn.Module):
         kernel: "plain" is the formula; "chunked" needs memory linear in length on any device; "fused" is the device's
             own kernel (see `fused_attention`): cuDNN's on NVIDIA GPUs in half precision, a Pallas kernel on TPUs.
             "auto" is the formula up to 1,024 positions, and beyond them "fused" where it can be, else "chunked"; on
-            GPUs it is "fused" at any length. Where weights are dropped or sown, or queries come later than the first
-            keys, it is the formula in any case.
+            GPUs it is "fused" at any length where it can be. Where weights are dropped or sown, or queries come later
+            than the first keys, it is the formula in any case.
         dtype, param_dtype: Not used: the values decide, and there are no parameters.
     """
 
@@ -88,7 +88,7 @@ class Mixer(nn.Module):
             self.sow("intermediates", "weights", weights)
             weights = nn.Dropout(self.dropout_rate or 0.0, deterministic=not train)(weights)
             return jnp.einsum("bhts,bshv->bthv", weights.astype(v.dtype), v)
-        if offset is not None:  # few queries at a time: their weights are small
+        if offset is not None:  # but for a first prompt these are few queries, and their weights small
             return plain(q, k, v, visible(offset))
         kernel = self.chosen(q, k, v, mask)
         if kernel == "plain":
