@@ -173,6 +173,7 @@ class Model(nn.Module):
         dropout_rate: Share dropped after the embedding, of each branch and of the perceptrons' inner units of the
             Transformers, in training; the paper drops nothing.
         mixer, mixer_kwargs: How the Transformers' attention mixes values; see `archs.layers.mixers`.
+        text_mixer, text_mixer_kwargs: Likewise that of texts, which is causal; None is as that of images.
         scan_layers, remat: How the Transformers' blocks are run; see `archs.layers.stack.Stack`.
         dtype: Type of the computation; embeddings and logits are at least float32.
         param_dtype: Type of the parameters.
@@ -195,6 +196,8 @@ class Model(nn.Module):
     dropout_rate: float = 0.0
     mixer: str = "dense"
     mixer_kwargs: Mapping[str, Any] = field(default_factory=FrozenDict)
+    text_mixer: str | None = None
+    text_mixer_kwargs: Mapping[str, Any] = field(default_factory=FrozenDict)
     scan_layers: bool = False
     remat: Remat = "none"
     dtype: Dtype = "float32"
@@ -249,6 +252,8 @@ class Model(nn.Module):
             "mlp_init_std": (2 * width) ** -0.5,
             "output_init_std": (2 * layers * width) ** -0.5,
         }
+        if self.text_mixer is not None:
+            text |= {"mixer": self.text_mixer, "mixer_kwargs": self.text_mixer_kwargs}
         init = nn.initializers.normal(0.02)
         self.text_embedding = nn.Embed(self.vocab_size, width, embedding_init=init, **dtypes)
         self.text_positions = Positions("learned", self.max_length, init_std=0.01, **dtypes)
@@ -270,6 +275,9 @@ class Model(nn.Module):
             ),
             "stage_sizes goes with image_tower='resnet' only; leave it out": (
                 not is_resnet and self.stage_sizes is not None
+            ),
+            "text_mixer_kwargs goes with text_mixer; name it too": (
+                self.text_mixer is None and bool(self.text_mixer_kwargs)
             ),
             "stage_sizes is empty; give the blocks of each stage": self.stage_sizes == (),
             f"end_token is {self.end_token}; allowed: from 0 to {self.vocab_size - 1}, or None": (

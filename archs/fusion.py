@@ -139,7 +139,8 @@ class Model(nn.Module):
         dropout_rate: Share dropped after the embedding, of each branch and of the perceptrons' inner units, in
             training.
         norm_epsilon: Added to the variance in layer normalisation.
-        mixer, mixer_kwargs: How self-attention mixes values; see `archs.layers.mixers`.
+        mixer, mixer_kwargs: How self-attention mixes values; see `archs.layers.mixers`. In a single stream, a modality
+            that is left out is as one that is masked only to those that know no places: dense, performer and ring.
         scan_layers, remat: How blocks are run; see `archs.layers.stack.Stack`.
         dtype: Type of the computation; outputs are at least float32.
         param_dtype: Type of the parameters.

@@ -44,7 +44,8 @@ class Model(nn.Module):
         activation: Of the perceptrons.
         dropout_rate: Share dropped of embeddings with positions and of each branch's output (section 5.4), in training.
         norm_epsilon: Added to the variance in layer normalisation.
-        mixer, mixer_kwargs: How the encoder's self-attention and the decoder's mix values; see `archs.layers.mixers`.
+        mixer, mixer_kwargs: How the encoder's self-attention mixes values; see `archs.layers.mixers`.
+        decoder_mixer, decoder_mixer_kwargs: Likewise the decoder's, causal; None is as the encoder's.
         scan_layers, remat: How the blocks are run; see `archs.layers.stack.Stack`.
         dtype: Type of the computation; logits are at least float32.
         param_dtype: Type of the parameters.
@@ -69,6 +70,8 @@ class Model(nn.Module):
     norm_epsilon: float = 1e-6
     mixer: str = "dense"
     mixer_kwargs: Mapping[str, Any] = field(default_factory=FrozenDict)
+    decoder_mixer: str | None = None
+    decoder_mixer_kwargs: Mapping[str, Any] = field(default_factory=FrozenDict)
     scan_layers: bool = False
     remat: Remat = "none"
     dtype: Dtype = "float32"
@@ -97,6 +100,8 @@ class Model(nn.Module):
         place = functools.partial(Positions, self.positions, max_length=self.max_length or 1, **dtypes)
 
         self.encoder = stack(FrozenDict(block))
+        if self.decoder_mixer is not None:
+            block |= {"mixer": self.decoder_mixer, "mixer_kwargs": self.decoder_mixer_kwargs}
         self.decoder = stack(FrozenDict({**block, "cross": True}))
         self.target_embedding = embed(num_embeddings=self.target_vocab_size)
         if self.tied != "all":
@@ -114,6 +119,9 @@ class Model(nn.Module):
             f"tied='all' needs one vocabulary, and there are {self.source_vocab_size} tokens of the source and "
             f"{self.target_vocab_size} of the target; use tied='output'": (
                 self.tied == "all" and self.source_vocab_size != self.target_vocab_size
+            ),
+            "decoder_mixer_kwargs goes with decoder_mixer; name it too": (
+                self.decoder_mixer is None and bool(self.decoder_mixer_kwargs)
             ),
             "max_length goes with positions='learned', and is required there": (
                 (self.max_length is not None) != (self.positions == "learned")

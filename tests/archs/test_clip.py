@@ -19,6 +19,8 @@ CASES = {
         "num_text_layers": 2,
         "mixer": "dense",
         "mixer_kwargs": {"dropout_rate": 0.5},
+        "text_mixer": "dense",
+        "text_mixer_kwargs": {"dropout_rate": 0.4},
         "scan_layers": True,
         "remat": "full",
     },
@@ -164,6 +166,7 @@ def test_averaged_shortcuts_read_all_places_alike(downsampling):
 @pytest.mark.parametrize(
     "fields, message",
     [
+        ({"text_mixer_kwargs": {"kernel": "plain"}}, "clip: text_mixer_kwargs goes with text_mixer; name it too"),
         ({"image_tower": "resnet"}, "clip: patch_size and num_image_layers go with image_tower='vit' only"),
         ({"stage_sizes": (1,)}, "clip: stage_sizes goes with image_tower='resnet' only"),
         ({**CASES["resnet"], "stage_sizes": ()}, "clip: stage_sizes is empty"),

@@ -28,6 +28,8 @@ CASES = {
         "start_token": 2,
         "mixer": "dense",
         "mixer_kwargs": {"dropout_rate": 0.1},
+        "decoder_mixer": "dense",
+        "decoder_mixer_kwargs": {"dropout_rate": 0.2},
         "scan_layers": True,
         "remat": "full",
     },
@@ -168,6 +170,7 @@ def test_dropout_takes_outputs_of_branches_and_no_inner_units():
     "fields, message",
     [
         ({"target_vocab_size": 8}, "tied='all' needs one vocabulary, and there are 9 .* and 8 .*; use tied='output'"),
+        ({"decoder_mixer_kwargs": {"kernel": "plain"}}, "decoder_mixer_kwargs goes with decoder_mixer; name it too"),
         ({"max_length": 8}, "max_length goes with positions='learned'"),
         ({"positions": "learned"}, "max_length goes with positions='learned', and is required there"),
         ({"num_heads": 3}, "hidden_size=16 is not divisible by num_heads=3"),

@@ -46,9 +46,11 @@ def family_of(model: Any) -> Any:
     if not found:
         allowed = ", ".join(sorted({family.ARCHITECTURE for family in families()}))
         raise UserError(f"config.model.name: transformers has nothing like {name!r}. Allowed: {allowed}.")
-    mixer = getattr(model, "mixer", SAME_FUNCTION[0])
-    if mixer not in SAME_FUNCTION:
-        raise UserError(f"config.model.mixer: transformers has no {mixer!r} here, but {', '.join(SAME_FUNCTION)}.")
+    for field in ("mixer", "text_mixer"):
+        mixer = getattr(model, field, None) or SAME_FUNCTION[0]
+        if mixer not in SAME_FUNCTION:
+            allowed = ", ".join(SAME_FUNCTION)
+            raise UserError(f"config.model.{field}: transformers has no {mixer!r} here, but {allowed}.")
     return next((family for family in found if not disagreements(family, model, family.FIXED_HERE)), found[0])
 
 
