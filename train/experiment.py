@@ -273,11 +273,14 @@ def _check_fit(experiment: Experiment) -> None:
             "which must stay whole; set it to 1."
         )
     shapes = ", ".join(f"{key} {list(leaf.shape)}" for key, leaf in experiment.model_inputs(spec).items())
-    state = _explained(f"config.model: {name} cannot read {shapes}", lambda: abstract_state(experiment.recipe, spec))
-    _explained(
-        f"config.objective: {experiment.config.objective.name} cannot judge {name}",
-        lambda: jax.eval_shape(functools.partial(train_step, experiment.recipe), state, spec),
-    )
+    with jax.sharding.use_abstract_mesh(experiment.mesh_shape.abstract()):  # which a mixer may depend on
+        state = _explained(
+            f"config.model: {name} cannot read {shapes}", lambda: abstract_state(experiment.recipe, spec)
+        )
+        _explained(
+            f"config.objective: {experiment.config.objective.name} cannot judge {name}",
+            lambda: jax.eval_shape(functools.partial(train_step, experiment.recipe), state, spec),
+        )
     for evaluator_name, evaluator in experiment.evaluators.items():
         evaluator.check(f"config.evaluators.{evaluator_name}", experiment)
     experiment.checkpoint.check(experiment)

@@ -16,7 +16,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from train.errors import UserError
@@ -74,6 +74,11 @@ class MeshShape:
                 "and one of them may be -1 for the rest."
             )
         return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+    def abstract(self) -> AbstractMesh:
+        """The mesh as what is traced on shapes alone sees it; how many devices the rest are is not known."""
+        sizes = tuple(max(getattr(self, axis), 1) for axis in AXES)
+        return AbstractMesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def initialize_distributed() -> None:

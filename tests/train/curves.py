@@ -35,16 +35,19 @@ MESHES = {  # data, fsdp, model, seq
     "sequence and tensor": (1, 1, 2, 2),
 }
 TYPES = [f"model.dtype={DTYPE}", f"model.param_dtype={DTYPE}"]
+VIT = [
+    "model.name=vit",
+    "model.hidden_size=16",
+    "model.num_layers=2",
+    "model.num_heads=8",
+    "model.mlp_size=32",
+    "model.patch_size=4",
+    "model.dropout_rate=0.2",
+]
 MODELS = {
-    "mlp": ["model.hidden_sizes=(32,32)", "model.normalization=batch", "model.dropout_rate=0.2"],
-    "vit": [
-        "model.hidden_size=16",
-        "model.num_layers=2",
-        "model.num_heads=8",
-        "model.mlp_size=32",
-        "model.patch_size=4",
-        "model.dropout_rate=0.2",
-    ],
+    "mlp": ["model.name=mlp", "model.hidden_sizes=(32,32)", "model.normalization=batch", "model.dropout_rate=0.2"],
+    "vit": VIT,
+    "ring": [*VIT, "model.pool=mean", "model.mixer=ring"],  # on the meshes that cut the sequence
 }
 
 
@@ -75,8 +78,9 @@ def main() -> None:
     ]
     curves = {
         model: {
-            name: curve([f"model.name={model}", *MODELS[model], *common, *TYPES], sizes)
+            name: curve([*MODELS[model], *common, *TYPES], sizes)
             for name, sizes in MESHES.items()
+            if model != "ring" or name == "one" or sizes[-1] > 1
         }
         for model in models
     }

@@ -151,6 +151,11 @@ MISTAKES = {
         ["--config.objective.auxiliary_weight=0.3"],
         "classification cannot judge mlp: the model has no auxiliary head; leave out auxiliary_weight",
     ),
+    "a sequence that the mesh cannot cut": (
+        ["--config=configs/quickstart.py:vit", "--config.model.mixer=ring", "--config.model.pool=token"]
+        + ["--config.mesh.seq=2"],
+        "mixer ring: a sequence of 5 positions cannot be cut over the 2 devices",
+    ),
     "rows to compare in parts": (
         ["--config=configs/captions.py:clip", "--config.optimizer.accumulate_steps=2"],
         "accumulate_steps: contrastive compares the rows of a batch",
