@@ -142,11 +142,11 @@ def _targets(config: ConfigDict) -> Iterator[tuple[str, tuple[dict[str, Field], 
     from train.mesh import MeshShape
 
     model = config.model
-    yield "model", (_model_fields(model), ("mixer_kwargs",))
-    if "mixer" in model:
-        mixer = _refuse_as_user_error("config.model.mixer", mixers.mixer_class, model.mixer)
-        types = ("dtype", "param_dtype")  # those of the model
-        yield "model.mixer_kwargs", (fields_of(mixer, skip=("parent", "name", *types)), ())
+    fields = _model_fields(model)
+    mixing = [key for key in fields if f"{key}_kwargs" in fields]
+    yield "model", (fields, tuple(f"{key}_kwargs" for key in mixing))
+    for key in mixing:
+        yield f"model.{key}_kwargs", (_mixer_fields(model[key], f"config.model.{key}"), ())
     objective = plugins.load("train.objectives", _name(config, "objective"), "Objective", field="config.objective.name")
     yield "objective", ({"name": Field(str)} | fields_of(objective), ())
     children = ("source", "augmentation", "tokenizer", "layout")
@@ -195,6 +195,14 @@ def _model_fields(model: ConfigDict) -> dict[str, Field]:
         if key in fields and fields[key].is_required:
             fields[key] = Field(fields[key].type | None, None)
     return {"name": Field(str), "variant": Field(str | None, None)} | fields
+
+
+def _mixer_fields(mixer: str | None, field: str) -> dict[str, Field]:
+    """Fields of the mixer that `field` names, but its types, which are the model's; none where it names none."""
+    if mixer is None:
+        return {}
+    chosen = _refuse_as_user_error(field, mixers.mixer_class, mixer)
+    return fields_of(chosen, skip=("parent", "name", "dtype", "param_dtype"))
 
 
 def _refuse_as_user_error(field: str, function: Callable[..., Any], *args: Any) -> Any:
@@ -271,7 +279,7 @@ def _apply_choices(config: ConfigDict, overrides: Sequence[str]) -> set[str]:
     for override in sorted(overrides, key=lambda override: ".name=" not in override):
         path, _, value = override.partition("=")
         parent, _, key = path.rpartition(".")
-        if key in ("name", "variant", "mixer") and parent:
+        if (key in ("name", "variant") or key.endswith("mixer")) and parent:
             section = _section(config, parent)
             if key == "name" and section.get("name") != value:
                 replaced.add(parent)

@@ -26,7 +26,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
-from jaxtyping import Array, PyTree
+from jaxtyping import PyTree
 from rich.console import Console
 from rich.table import Table
 
@@ -173,11 +173,11 @@ class MeanSquare:
         *,
         rngs: Any,
         train: bool,
-    ) -> tuple[Array, objectives.Metrics, Any]:
+    ) -> tuple[objectives.Terms, objectives.Metrics, Any]:
         outputs, mutated, auxiliary = objectives.apply(model, variables, batch, rngs=rngs, train=train)
         leaves = [*jax.tree.leaves(outputs), *auxiliary]
-        loss = jnp.mean(jnp.square(jnp.concatenate([output.ravel() for output in leaves])))
-        return loss, {"loss": (loss, jnp.ones(()))}, mutated
+        loss = jnp.mean(jnp.square(jnp.concatenate([output.ravel() for output in leaves]))), jnp.ones(())
+        return [loss], {"loss": loss}, mutated
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -78,6 +78,15 @@ def test_a_mixer_has_a_section_of_its_own():
     assert hash(build(config).recipe) == hash(build(config).recipe)
 
 
+def test_the_mixer_of_a_part_has_a_section_when_it_is_named():
+    file = "configs/scan.py:simple_transformer:embedded"
+    assert configs.arguments(configs.load(file).model)["decoder_mixer_kwargs"] == FrozenDict()
+    config = configs.load(file, ["model.decoder_mixer=dense", "model.decoder_mixer_kwargs.dropout_rate=0.25"])
+    assert build(config).model.decoder_mixer_kwargs["dropout_rate"] == 0.25
+    with pytest.raises(UserError, match="config.model.decoder_mixer_kwargs has no field 'dropout_rate'"):
+        configs.load(file, ["model.decoder_mixer_kwargs.dropout_rate=0.25"])
+
+
 def test_json_brings_the_same_config_back():
     config = configs.load(VIT, ["optimizer.clip_norm=1", "evaluators.shift_robustness.max_shift=1"])
     again = configs.from_json(configs.to_json(config))
