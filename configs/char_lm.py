@@ -21,9 +21,9 @@ context:
 
     Serves her t
 
-gpt_large, seed 0, with matmul_precision=default, on an H200 that five other runs shared, jax 0.11.2, in 652 s: its
-validation loss is 1.3904 nats after 2,000 of the 5,000 updates, its lowest of ten, and 1.6290 at the end, when it knows
-much of the text by heart. After "ROMEO:", from the end:
+gpt_large, seed 0, with matmul_precision=default, on an H200 that other runs shared, jax 0.11.2, in 652 s: its
+validation loss is 1.3904 nats after 2,000 of the 5,000 updates, its lowest of ten, and 1.6290 at the end, where that of
+training is 0.8030. After "ROMEO:", from the end:
 
     Then stay aside time hath bred Mercury there.
 

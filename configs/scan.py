@@ -14,12 +14,12 @@ Result, exact matches on the test split, the Transformer's of seed 0:
     length         12.65 and 14.16 %, seeds 0 and 1       1.51 %, 14 min
     addprim_jump   0.26 %, seed 0                         0.69 %, 18 min
 
-The LSTM's nine runs, of three seeds, were trained together, in batches of one length (data.length_buckets=()), on an
-H200 that other runs shared, jax 0.11.2; its time ended when these five had been tested. They are right for every
-command of the 5 % that were held out of the training split at random. On one of 2 CPU cores that other work shared, jax
-0.10.2, seed 0 had 99.81 % of simple, in 22 min, and after 4,000 updates 10.51 and 0.06 % of the others, in 7 and 10
-min. The Transformer's numbers are from there, and of an earlier form that dropped inner units of its perceptrons, too.
-The number of updates was chosen by what is held out.
+The LSTM's nine runs, of three seeds, were trained together, padded to one length (data.length_buckets=()), on an H200
+that other runs shared, jax 0.11.2; its time ended when these five had been tested. They are right for every command of
+the 5 % that were held out of the training split at random. On one of 2 CPU cores that other work shared, jax 0.10.2,
+seed 0 had 99.81 % of simple, in 22 min, and after 4,000 updates 10.51 and 0.06 % of the others, in 7 and 10 min. The
+Transformer's numbers are from there, and of an earlier form that dropped inner units of its perceptrons, too. The
+LSTM's number of updates was chosen by what is held out.
 
 Both collapse where commands are longer or a verb is used in a new way. Of length's commands the LSTM is right for half
 of the quarter of the shortest (49.0 and 54.6 %), and for 1 % or none of the other quarters.

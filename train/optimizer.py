@@ -40,7 +40,8 @@ class Optimizer:
         l2_penalty: this times the parameters is added to gradients, as half of it times their squared norm in the loss
             would (L2 regularisation); an optimizer's own `weight_decay` acts on parameters directly.
         decay: which parameters both act on; "matrices" leaves biases and normalisation scales alone.
-        accumulate_steps: micro-batches that a batch is cut into, to need less memory for the same update.
+        accumulate_steps: micro-batches that a batch is cut into, to need less memory for the same update;
+            each term of a loss has its own backward pass and sums then.
         ema_decay: decay of an exponential moving average of the parameters, which evaluators then use; None keeps none.
     """
 

@@ -195,7 +195,8 @@ def _accumulated_gradients(
             return [total for total, _ in terms], ([count for _, count in terms], *rest)
 
         totals, pullback, (counts, *rest) = jax.vjp(sums, state.params, has_aux=True)
-        gradients = [pullback(_one_of(totals, term))[0] for term in range(len(totals))]
+        # Of means first, which no narrow type is too small for.
+        gradients = [_summed(pullback(_mean_of(totals, term, count))[0], count) for term, count in enumerate(counts)]
         return gradients, counts, *rest
 
     def accumulate(carry: Any, numbered: Any) -> tuple[Any, None]:
@@ -223,9 +224,14 @@ def _accumulated_gradients(
     return gradients, metrics, model_state
 
 
-def _one_of(totals: list[Array], which: int) -> list[Array]:
-    """The cotangent that asks for the gradient of one of them."""
-    return [jnp.full_like(total, number == which) for number, total in enumerate(totals)]
+def _mean_of(totals: list[Array], which: int, count: Array) -> list[Array]:
+    """The cotangent that asks for the gradient of the mean of one of them."""
+    return [jnp.where(number == which, 1 / jnp.maximum(count, 1), 0).astype(x.dtype) for number, x in enumerate(totals)]
+
+
+def _summed(gradients: PyTree, count: Array) -> PyTree:
+    """Gradients of a sum, in at least float32, from those of the mean."""
+    return jax.tree.map(lambda leaf: jnp.maximum(count, 1) * leaf, gradients)
 
 
 def _moving_average(recipe: Recipe, average: PyTree | None, params: PyTree) -> PyTree | None:
