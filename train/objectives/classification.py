@@ -67,8 +67,8 @@ class Objective:
                 terms.append(objectives.scaled(self.language_model_weight, next_tokens(output, batch)["loss"]))
             else:
                 weight = 0.3 if self.auxiliary_weight is None else self.auxiliary_weight
-                judged = objectives.weighted(self._losses(output, label), valid)
-                terms.append(objectives.scaled(weight, judged))
+                total, count = terms[0]  # which counts the same
+                terms[0] = total + weight * objectives.weighted(self._losses(output, label), valid)[0], count
         return terms, metrics, mutated
 
     def _check(self, model: nn.Module, auxiliary: Sequence[Array], train: bool) -> None:
